@@ -1,0 +1,293 @@
+"""A build and its recipes: whole TOML files, read into frozen records in which unknown keys are errors.
+
+A *build* (`configs/<build>.toml`) is a whole run: sources, curation, tokenizers, recipes to make, rows to evaluate. A
+*recipe* (`configs/recipes/<recipe>.toml`) is one training run. Nothing here has a default that changes a result without
+being written down: the sentence under a field says what it means and where its number comes from. Standard library
+only, since training and evaluation read recipes on machines that carry little else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from medmax_pipeline.errors import ConfigError
+
+T = TypeVar("T")
+NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+"""Names become folders and asset keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Which sources a recipe trains on."""
+
+    required: tuple[str, ...]
+    """If one of them is locked, the recipe is locked too."""
+    optional: tuple[str, ...] = ()
+    """Left out, and named in the manifest, where they are locked."""
+    repeat: Mapping[str, int] = field(default_factory=dict)
+    """Times a source's samples occur in one epoch; 1 where a source is not named."""
+    admit_credentialed: bool = False
+    """Whether samples from credentialed sources may be packed and trained on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """How whole sequences become packs, one training step's unit."""
+
+    token_budget: int
+    """A pack closes before it would pass this many ids."""
+    max_sequences: int
+    """A pack closes at this many sequences; the paper's batch is 8."""
+    max_sequence: int
+    """Longer sequences are dropped with a reason, never cut; at most the model's positions."""
+    seed: int = 0
+    """Seed of the order in which samples are packed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """What is trained."""
+
+    kind: Literal["full", "lora"]
+    rank: int = 16
+    """LoRA rank; 16 in the paper, section 4."""
+    alpha: int = 16
+    """LoRA scale; 16 in the paper."""
+    dropout: float = 0.05
+    """On the adapter's input; 0.05 in the paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how fast it learns."""
+
+    epochs: float
+    """Passes over the packs; 3 in the paper."""
+    peak_lr: float
+    """1e-4 in the paper (LoRA)."""
+    warmup_ratio: float = 0.1
+    """Share of the steps that raise the rate; 0.1 in the paper."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    checkpoint_steps: int = 200
+    """Steps between resumable checkpoints; never part of the result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One training run as a whole file."""
+
+    name: str
+    mixture: Mixture
+    packing: Packing
+    adapter: Adapter
+    schedule: Schedule
+    loss_weighting: Literal["sample", "token"] = "sample"
+    """`sample`: each sample counts alike, the paper's setting (one sample a device); `token`: each labelled id does."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Where a network's or a tokenizer's files come from."""
+
+    kind: Literal["sample", "folder", "seeded"]
+    """`sample`: shipped with the package; `folder`: `landing/<name>/` holds them; `seeded`: initialised from `size`."""
+    size: Mapping[str, int] = field(default_factory=dict)
+    """Fields of the network's configuration, for `seeded`."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curation:
+    """Decisions on which samples stay, and into what form they are put."""
+
+    duplicates: Literal["exact", "off"] = "exact"
+    """Drop the second and further samples with the same pictures and text."""
+    leakage: Literal["exact", "off"] = "exact"
+    """Drop training samples whose picture, by bytes or by pixels, is an evaluation picture."""
+    generation_share: float = 0.5
+    """Share of caption pairs turned into text-to-image samples; the paper's two accounts differ (0.16 and 0.5)."""
+    radiograph_share: float = 0.5
+    """Share of report pairs turned into text-to-image samples; one half in the paper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What is evaluated and how."""
+
+    tasks: tuple[str, ...] = ()
+    """Rows of the suite, e.g. `vqa_rad/closed`."""
+    base: bool = True
+    """Evaluate the untuned base model too, so that a gain can be stated."""
+    limit: Mapping[str, int] = field(default_factory=dict)
+    """Items a task evaluates at most, chosen by sample id; all where a task is not named."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """A whole run as a file."""
+
+    name: str
+    sources: tuple[str, ...]
+    recipes: tuple[str, ...]
+    image_tokenizer: Weights
+    text_tokenizer: Weights
+    base_model: Weights
+    corpus: Literal["sample", "none"] = "none"
+    """`sample` lays the embedded corpus out in the landing folders first."""
+    curation: Curation = field(default_factory=Curation)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    executor: Literal["in_process", "multiprocess"] = "in_process"
+    """`multiprocess` (forkserver) isolates steps; `in_process` starts faster."""
+
+
+def read_record(record: type[T], value: Any, where: str) -> T:
+    """A mapping as a frozen record; every fault is reported at once.
+
+    Args:
+        record: a dataclass; nested dataclasses, tuples, mappings, Literals and unions with None are understood.
+        value: what TOML or JSON gave.
+        where: the file's name, for the message.
+
+    Raises:
+        ConfigError: unknown keys, missing keys, or values of another type.
+    """
+    faults: list[str] = []
+    result = _record(record, value, "", faults)
+    if faults or result is None:
+        raise ConfigError(f"{where}: " + "; ".join(faults) + ".")
+    return result
+
+
+def _record(record: type[T], value: Any, at: str, faults: list[str]) -> T | None:
+    if not isinstance(value, Mapping):
+        faults.append(f"{at or 'the file'} must be a table, found {value!r}")
+        return None
+    hints = get_type_hints(record)
+    known = {item.name: item for item in dataclasses.fields(record)}  # type: ignore[arg-type]
+    prefix = f"{at}." if at else ""
+    before = len(faults)
+    for key in sorted(value.keys() - known.keys()):
+        faults.append(f"unknown key {prefix}{key} (known: {', '.join(known)})")
+    arguments = {}
+    for name, item in known.items():
+        if name in value:
+            arguments[name] = _value(hints[name], value[name], prefix + name, faults)
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            faults.append(f"{prefix}{name} is missing")
+    return None if len(faults) > before else record(**arguments)
+
+
+def _value(hint: Any, value: Any, at: str, faults: list[str]) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _record(hint, value, at, faults)
+    if origin is Literal:
+        if value not in arguments:
+            faults.append(f"{at} is {value!r}, expected one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (Union, types.UnionType):
+        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value, at, faults)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            faults.append(f"{at} must be a list, found {value!r}")
+            return ()
+        return tuple(_value(arguments[0], item, f"{at}[{index}]", faults) for index, item in enumerate(value))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            faults.append(f"{at} must be a table, found {value!r}")
+            return {}
+        return {key: _value(arguments[1], item, f"{at}.{key}", faults) for key, item in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        faults.append(f"{at} is {value!r}, expected {hint.__name__}")
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """One TOML file.
+
+    Raises:
+        ConfigError: it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. `--config FILE` or MEDMAX_CONFIG names a build's TOML.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML ({error}).") from error
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in `path`, checked.
+
+    Raises:
+        ConfigError: a key or value is wrong, or the name is not that of the file.
+    """
+    recipe = read_record(Recipe, read_toml(path), path.name)
+    if recipe.name != path.stem or not NAME.fullmatch(recipe.name):
+        raise ConfigError(f"{path.name}: name is {recipe.name!r}, expected {path.stem!r} (a-z, 0-9, _).")
+    if recipe.packing.max_sequence > recipe.packing.token_budget:
+        raise ConfigError(
+            f"{path.name}: packing.max_sequence {recipe.packing.max_sequence} is above packing.token_budget "
+            f"{recipe.packing.token_budget}; a sequence must fit into a pack."
+        )
+    return recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A build with its recipes, and where this machine keeps things. Paths are no part of any fingerprint."""
+
+    build: Build
+    recipes: Mapping[str, Recipe]
+    store: Path
+    landing: Path
+
+
+def config_folder() -> Path:
+    """The project's `configs/`: MEDMAX_CONFIG_DIR, else beside the package, else in the working folder."""
+    named = os.environ.get("MEDMAX_CONFIG_DIR")
+    beside = Path(__file__).resolve().parent.parent / "configs"
+    return Path(named) if named else beside if beside.is_dir() else Path("configs")
+
+
+def load(config: Path | None = None) -> Settings:
+    """Read the build this process works on.
+
+    Args:
+        config: its TOML; None: MEDMAX_CONFIG, else the embedded `sample.toml`.
+
+    Raises:
+        ConfigError: anything in the build's or a recipe's file is not as it should be.
+    """
+    named = os.environ.get("MEDMAX_CONFIG")
+    path = config or (Path(named) if named else config_folder() / "sample.toml")
+    build = read_record(Build, read_toml(path), path.name)
+    if build.name != path.stem or not NAME.fullmatch(build.name):
+        raise ConfigError(f"{path.name}: name is {build.name!r}, expected {path.stem!r} (a-z, 0-9, _).")
+    recipes = {name: read_recipe(path.parent / "recipes" / f"{name}.toml") for name in build.recipes}
+    for recipe in recipes.values():
+        unknown = {*recipe.mixture.required, *recipe.mixture.optional, *recipe.mixture.repeat} - {*build.sources}
+        if unknown:
+            raise ConfigError(
+                f"{recipe.name}.toml: mixture names {sorted(unknown)}, which {path.name} has no source for."
+            )
+    store = Path(os.environ.get("MEDMAX_STORE", "store")).absolute()
+    default = store / "landing" / "sample" if build.corpus == "sample" else Path("landing")
+    landing = Path(os.environ.get("MEDMAX_LANDING", default)).absolute()
+    return Settings(build, recipes, store, landing)

@@ -1,0 +1,215 @@
+"""The only door to writing: a file appears whole under its name, or not at all.
+
+Bytes go to a temporary name in the same folder, are flushed and fsynced, and are renamed; the folder is fsynced
+after. A full disk becomes `DiskFull` and leaves no temporary file behind. Digests are sha256 in hex.
+What a file means belongs to the room that writes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from medmax_pipeline.errors import ArchiveError, DiskFull, StoreError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+"""Anything `json.dumps` can write."""
+
+CHUNK_BYTES = 1 << 20
+TEMPORARY = ".tmp-"
+"""What every temporary name contains; nothing published does."""
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's word for a full or read-only disk into ours.
+
+    Raises:
+        DiskFull: no space (ENOSPC) or quota (EDQUOT) left.
+        StoreError: the folder may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"{path}: no space left while writing. Nothing published was touched. "
+                "Free some space (`medmax plan` shows what is to come) and run again."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(f"{path}: may not be written ({error.strerror}). Check owner and mount.") from error
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing bytes; it appears when the block ends without an error, else not at all."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY}{os.getpid()}")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as handle:
+                yield handle
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` as the whole of `path`."""
+    with open_atomic(path) as handle:
+        handle.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` (UTF-8) as the whole of `path`."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented, key-sorted JSON."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write an Arrow table as Parquet (zstd); the same table gives the same bytes with the same pyarrow."""
+    import pyarrow.parquet as pq
+
+    with open_atomic(path) as handle:
+        pq.write_table(table, handle, compression="zstd", write_statistics=True, store_schema=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON document; a broken one is a `StoreError` that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: not readable as JSON ({error}).") from error
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON spelling of `value`: sorted keys, no spaces, ASCII. Digests are taken over it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+def digest_of(value: Any) -> str:
+    """sha256 (64 hex digits) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def sha256_bytes(data: bytes) -> str:
+    """sha256 of `data`, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, 64 hex digits, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def inside(root: Path, relative: str) -> Path:
+    """`root / relative`, refused when it would leave `root`.
+
+    Raises:
+        ArchiveError: the path is absolute, climbs with `..`, holds a NUL, or leads out through a link.
+    """
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or "\0" in relative or relative in ("", "."):
+        raise ArchiveError(f"{relative!r}: expected a path inside {root.name}/, found one that leaves it. Refused.")
+    path = root / pure
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise ArchiveError(f"{relative!r}: leads out of {root.name}/ through a link. Refused.")
+    return path
+
+
+def publish_folder(source: Path, target: Path) -> None:
+    """Move a finished folder to its published name, every file fsynced first.
+
+    Raises:
+        StoreError: something is published there already; published folders never change.
+    """
+    if target.exists():
+        raise StoreError(f"{target}: is published already and never changes.")
+    with disk_errors(target):
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as handle:
+                    os.fsync(handle.fileno())
+            else:
+                sync_folder(path)
+        sync_folder(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+        sync_folder(target.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours and all in it; nothing there is fine."""
+    if path.exists():
+        shutil.rmtree(path)
+
+
+class DigestCache:
+    """sha256 of big files that others own, remembered by size, mtime and inode.
+
+    A file whose size, modification time (ns) and inode are unchanged is not read again. The cache is a plain JSON
+    file that may be deleted at any time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, list[Json]] = {}
+        if path.exists():
+            try:
+                self._known = json.loads(path.read_text())
+            except ValueError:  # a torn cache is no loss
+                self._known = {}
+        self._dirty = False
+
+    def sha256(self, path: Path) -> str:
+        """Digest of `path`, from memory where the file has not been touched since."""
+        stat = path.stat()
+        mark: list[Json] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        name = str(path.resolve())
+        known = self._known.get(name)
+        if known is not None and known[:3] == mark:
+            return str(known[3])
+        digest = sha256_file(path)
+        self._known[name] = [*mark, digest]
+        self._dirty = True
+        return digest
+
+    def save(self) -> None:
+        """Write the cache back if it has learnt something."""
+        if self._dirty:
+            write_json(self._path, self._known)
+            self._dirty = False
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """One JSON line, newline included, keys in their own order."""
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,376 @@
+"""Publish or reuse: which steps must run, and the one way in which what they made becomes visible.
+
+A `Step` says what an asset reads, which version of code and which parameters make it, and how. Its *fingerprint*
+covers all of that; a published folder of that fingerprint is reused, else the step runs in a work folder and its
+output is renamed into place with the manifest inside. `plan` is the one function behind the skip, `medmax plan`,
+`medmax stale` and the nightly schedule. No Dagster here; what a step does belongs to its room.
+
+    store/<key>/<fingerprint>/         published, never changes
+    store/<key>/current.<build>        names the fingerprint in use
+    store/<key>/counter                raised to make a step run again although nothing changed
+    store/work/<key>/<fingerprint>/    resumable state of a running step, with a lock
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from medmax_pipeline.errors import Imbalance, NotPublished, StepBusy, StoreError
+from medmax_pipeline.files import (
+    DigestCache,
+    digest_of,
+    disk_errors,
+    publish_folder,
+    remove_tree,
+    sync_folder,
+    write_json,
+    write_text,
+)
+from medmax_pipeline.manifest import (
+    MANIFEST,
+    External,
+    InputEntry,
+    Lock,
+    Manifest,
+    content_digest,
+    list_files,
+    package_versions,
+    read_manifest,
+)
+from medmax_pipeline.steps import Artifact, Outcome, Run, Step, in_order
+
+FINGERPRINT_DIGITS = 32
+"""128 bits of the sha256: short enough for a path, far from any collision."""
+
+
+Action = Literal["reuse", "run", "after", "locked"]
+
+
+class Planned(NamedTuple):
+    """What would happen to one step, and why. `after`: an input runs first, and this step if that changed bytes."""
+
+    key: str
+    action: Action
+    reason: str
+    fingerprint: str
+
+
+class Resolved(NamedTuple):
+    """A step's identity against the published inputs of this moment."""
+
+    fingerprint: str
+    inputs: tuple[InputEntry, ...]
+    external: tuple[External, ...]
+    lock: Lock | None
+    counter: int
+
+
+class Ledger:
+    """The store of one build: what is published, what is current, and the door through which steps publish."""
+
+    def __init__(self, store: Path, build: str, landing: Path) -> None:
+        """Open (and create where absent) a store.
+
+        Args:
+            store: root folder of all artifacts.
+            build: name of the build; several builds share a store and reuse each other's artifacts.
+            landing: root of the landing folders, one a source.
+        """
+        self.store = store
+        self.build = build
+        self.landing = landing
+        with disk_errors(store):
+            store.mkdir(parents=True, exist_ok=True)
+        self._digests = DigestCache(store / "digests.json")
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def folder(self, key: str, fingerprint: str) -> Path:
+        """Where the artifact of that key and fingerprint lies once it is published."""
+        return self.store / key / fingerprint
+
+    def published(self, key: str, fingerprint: str) -> bool:
+        """Whether that artifact is complete; the manifest is written last."""
+        return (self.folder(key, fingerprint) / MANIFEST).exists()
+
+    def current_fingerprint(self, key: str) -> str | None:
+        """Fingerprint in use in this build, or None when nothing is published yet."""
+        pointer = self.store / key / f"current.{self.build}"
+        return pointer.read_text().strip() if pointer.exists() else None
+
+    def current(self, key: str) -> Artifact | None:
+        """The artifact in use in this build, or None."""
+        fingerprint = self.current_fingerprint(key)
+        if fingerprint is None or not self.published(key, fingerprint):
+            return None
+        folder = self.folder(key, fingerprint)
+        return Artifact(folder, read_manifest(folder))
+
+    def need(self, key: str) -> Artifact:
+        """The artifact in use in this build.
+
+        Raises:
+            NotPublished: there is none.
+        """
+        artifact = self.current(key)
+        if artifact is None:
+            raise NotPublished(f"{key}: nothing is published in build {self.build!r}. Materialise it first.")
+        return artifact
+
+    def counter(self, key: str) -> int:
+        """How often the step was told to run again although nothing changed."""
+        path = self.store / key / "counter"
+        return int(path.read_text()) if path.exists() else 0
+
+    def raise_counter(self, key: str) -> int:
+        """Make the step run again at the next build; the new count."""
+        count = self.counter(key) + 1
+        write_text(self.store / key / "counter", f"{count}\n")
+        return count
+
+    # -- identity -----------------------------------------------------------------------------------------------
+
+    def resolve(self, step: Step) -> Resolved:
+        """The step's fingerprint against the inputs that are current now.
+
+        Raises:
+            NotPublished: an input has no published version.
+        """
+        inputs = []
+        lock: Lock | None = None
+        for need in step.needs:
+            manifest = self.need(need.key).manifest
+            inputs.append(InputEntry(need.key, need.part, manifest.fingerprint, manifest.digest_for(need.part)))
+            binding = step.locks_on is None or need.key in step.locks_on
+            if manifest.lock is not None and binding and lock is None:
+                origin = manifest.lock.reason
+                lock = Lock(
+                    origin if " is locked: " in origin else f"{need.key} is locked: {origin}",
+                    manifest.lock.cure,
+                )
+        if lock is None and step.lock is not None:
+            lock = step.lock(self.landing)
+        external: tuple[External, ...] = ()
+        if lock is None and step.external is not None:
+            external = step.external(self.landing, self._digests)
+            self._digests.save()
+        counter = self.counter(step.key)
+        fingerprint = digest_of(
+            {
+                "key": step.key,
+                "inputs": [[entry.key, entry.part, entry.digest] for entry in inputs],
+                "code_version": step.code_version,
+                "params": dict(step.params),
+                "external": [[entry.path, entry.sha256] for entry in external],
+                "lock": lock.reason if lock else None,
+                "counter": counter,
+            }
+        )[:FINGERPRINT_DIGITS]
+        return Resolved(fingerprint, tuple(inputs), external, lock, counter)
+
+    def plan(self, steps: Iterable[Step], *, transitive: bool = True) -> list[Planned]:
+        """What would happen to each step now, in order, and why.
+
+        Args:
+            steps: all steps of the build, or some of them with everything they need.
+            transitive: whether a step waits for inputs that would run first. False compares each step with the
+                inputs as published now, which is what a nightly refresh wants.
+        """
+        planned: dict[str, Planned] = {}
+        for step in in_order(steps):
+            waits = [need.key for need in step.needs if planned[need.key].action in ("run", "after")]
+            missing = [need.key for need in step.needs if self.current(need.key) is None]
+            if (transitive and waits) or missing:
+                first = (waits or missing)[0]
+                reason = f"{first} runs first" if transitive else f"{first} is not published"
+                planned[step.key] = Planned(step.key, "after", reason, "")
+                continue
+            resolved = self.resolve(step)
+            planned[step.key] = self._planned(step, resolved)
+        return list(planned.values())
+
+    def _planned(self, step: Step, resolved: Resolved) -> Planned:
+        known = self.published(step.key, resolved.fingerprint)
+        if resolved.lock is not None:
+            return Planned(step.key, "locked", resolved.lock.reason, resolved.fingerprint)
+        if known and (step.intact is None or step.intact(self.landing)):
+            return Planned(step.key, "reuse", "unchanged", resolved.fingerprint)
+        reason = "what it laid out is gone" if known else self._why(step, resolved)
+        return Planned(step.key, "run", reason, resolved.fingerprint)
+
+    def _why(self, step: Step, resolved: Resolved) -> str:
+        """What differs between the current version and what would be made now, in words."""
+        current = self.current(step.key)
+        if current is None:
+            return "never made"
+        old = current.manifest
+        if old.locked:
+            return "unlocked"
+        reasons = []
+        before = {(entry.key, entry.part): entry.digest for entry in old.inputs}
+        for entry in resolved.inputs:
+            if before.get((entry.key, entry.part)) != entry.digest:
+                reasons.append(f"{entry.key} changed")
+        known = {entry.path: entry.sha256 for entry in old.external}
+        now = {entry.path: entry.sha256 for entry in resolved.external}
+        for path in sorted(known.keys() | now.keys()):
+            if known.get(path) != now.get(path):
+                word = "is new" if path not in known else "is gone" if path not in now else "changed"
+                reasons.append(f"{path} {word}")
+        if old.code_version != step.code_version:
+            reasons.append(f"code version {old.code_version} -> {step.code_version}")
+        plain = json.loads(json.dumps(dict(step.params)))
+        reasons += [
+            f"parameter {name} changed"
+            for name in sorted(old.params.keys() | plain.keys())
+            if old.params.get(name) != plain.get(name)
+        ]
+        if old.counter != resolved.counter:
+            reasons.append("told to run again")
+        shown = reasons[:5] + ([f"{len(reasons) - 5} more"] if len(reasons) > 5 else [])
+        return ", ".join(shown) or "the published version is gone"
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        step: Step,
+        *,
+        log: Callable[[str], None] = lambda line: None,
+        launch: Callable[[Sequence[str]], None] | None = None,
+    ) -> tuple[Artifact, bool]:
+        """Reuse the published artifact of this step's fingerprint, or make and publish it.
+
+        Returns:
+            the artifact now current in this build, and whether it had to be made.
+
+        Raises:
+            StepBusy: another process is making it.
+            Imbalance: the step's counts do not add up; nothing is published.
+        """
+        resolved = self.resolve(step)
+        made = False
+        if self._planned(step, resolved).action == "run" or not self.published(step.key, resolved.fingerprint):
+            with self._locked(step.key, resolved.fingerprint) as work:
+                self._make(step, resolved, work, log, launch or _no_launcher)
+            made = True
+        write_text(self.store / step.key / f"current.{self.build}", resolved.fingerprint + "\n")
+        return self.need(step.key), made
+
+    def _make(
+        self,
+        step: Step,
+        resolved: Resolved,
+        work: Path,
+        log: Callable[[str], None],
+        launch: Callable[[Sequence[str]], None],
+    ) -> None:
+        out = work / "out"
+        remove_tree(out)
+        with disk_errors(out):
+            out.mkdir(parents=True)
+        started = time.monotonic()
+        outcome = Outcome()
+        inputs = {need.key: self.need(need.key) for need in step.needs}
+        if resolved.lock is None:
+            state = work / "state"
+            state.mkdir(exist_ok=True)
+            run = Run(inputs, step.params, out, state, self.store, self.landing, log, launch)
+            outcome = step.run(run)
+        else:
+            log(f"locked: {resolved.lock.reason} {resolved.lock.cure}")
+        manifest = build_manifest(step, resolved, outcome, inputs, out, time.monotonic() - started)
+        target = self.folder(step.key, resolved.fingerprint)
+        if self.published(step.key, resolved.fingerprint):  # made again for what it lays out elsewhere
+            return
+        write_json(out / MANIFEST, manifest.to_json())
+        publish_folder(out, target)
+
+    @contextmanager
+    def _locked(self, key: str, fingerprint: str) -> Iterator[Path]:
+        """Hold the step's work folder; the operating system frees the lock when the holder dies, however it dies."""
+        work = self.store / "work" / key / fingerprint
+        with disk_errors(work):
+            work.mkdir(parents=True, exist_ok=True)
+        lock = work / "lock"
+        with lock.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                raise StepBusy(
+                    f"{key}: being made by another process ({handle.read().strip() or 'unknown'}). Wait for it or stop it."
+                ) from None
+            handle.truncate(0)
+            handle.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": time.time()}))
+            handle.flush()
+            yield work
+            remove_tree(work)
+            sync_folder(work.parent)
+
+
+def _no_launcher(arguments: Sequence[str]) -> None:
+    raise StoreError(f"{' '.join(arguments)}: this step launches a process, but no launcher was given.")
+
+
+def build_manifest(
+    step: Step, resolved: Resolved, outcome: Outcome, inputs: Mapping[str, Artifact], out: Path, wall_s: float
+) -> Manifest:
+    """The manifest of what lies in `out`.
+
+    Raises:
+        Imbalance: counts do not add up.
+        StoreError: a part names a file that is not there.
+    """
+    counts = outcome.counts
+    if not counts.balanced:
+        raise Imbalance(
+            f"{step.key}: {counts.taken} in, but {counts.kept} kept + {sum(counts.dropped.values())} dropped + "
+            f"{sum(counts.quarantined.values())} quarantined. Units were lost or invented; nothing is published."
+        )
+    files = list_files(out)
+    digests = {entry.path: entry.sha256 for entry in files}
+    parts = {}
+    for name, paths in outcome.parts.items():
+        absent = [path for path in paths if path not in digests]
+        if absent:
+            raise StoreError(f"{step.key}: part {name!r} names {absent[0]}, which the step did not write.")
+        parts[name] = digest_of([[path, digests[path]] for path in sorted(paths)])
+    used = [artifact.manifest for artifact in inputs.values() if not artifact.locked]
+    licences = outcome.licences
+    if licences is None:
+        licences = tuple(licence for manifest in used for licence in manifest.licences)
+    credentialed = outcome.credentialed
+    if credentialed is None:
+        credentialed = any(manifest.credentialed for manifest in used)
+    if resolved.lock is not None:
+        licences, credentialed = (), False
+    return Manifest(
+        key=step.key,
+        fingerprint=resolved.fingerprint,
+        digest=content_digest(files, resolved.external, resolved.lock),
+        status="locked" if resolved.lock else "ok",
+        code_version=step.code_version,
+        params=dict(step.params),
+        counter=resolved.counter,
+        inputs=resolved.inputs,
+        files=files,
+        external=resolved.external,
+        parts=parts,
+        counts=counts,
+        licences=tuple(sorted(set(licences))),
+        credentialed=credentialed,
+        revision=outcome.revision,
+        lock=resolved.lock,
+        summary=dict(outcome.summary),
+        versions=package_versions(),
+        wall_s=round(wall_s, 3),
+    )

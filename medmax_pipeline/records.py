@@ -1,0 +1,256 @@
+"""The words everything else speaks: samples, drops, quarantined units, and their Arrow schemas.
+
+A *row* is the upstream's unit in its own shape and has no type here. An adapter turns a row into a `Draft` (a sample
+whose pictures are still names in the source's files) or a `Drop`; ingest opens the pictures and turns the draft into a
+`Sample`, whose pictures are image ids. How a station decides belongs to that station.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+
+from medmax_pipeline.errors import RowError
+from medmax_pipeline.files import digest_of
+
+Role = Literal["user", "assistant"]
+Split = Literal["train", "eval"]
+Kind = Literal[
+    "captioning",
+    "generation",
+    "visual_chat",
+    "vqa_closed",
+    "vqa_open",
+    "vqa_mcq",
+    "report_generation",
+    "radiograph_generation",
+    "interleaved",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+IMAGE = "<image>"
+"""Marks a picture's place inside a turn's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One utterance; `<image>` in `text` marks the place of the next picture."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture as its publisher ships it: a file of the source's landing folder and, in an archive, a member."""
+
+    file: str
+    member: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row came from: file of the landing folder, its sha256, and the row's number in it (from 0)."""
+
+    file: str
+    digest: str
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An adapted row before its pictures are opened. Fields as in `Sample`."""
+
+    key: str
+    """Natural key: unique within the source, stable over releases where the publisher's ids are."""
+    split: Split
+    kind: Kind
+    turns: tuple[Turn, ...]
+    images: tuple[ImageRef, ...]
+    options: tuple[str, ...] = ()
+    answer: str = ""
+    answer_type: str = ""
+    modality: str = ""
+    context: str = ""
+    extra: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One instruction example. The columns of design section 5."""
+
+    sample_id: str
+    """32 hex digits: digest of source, natural key and content."""
+    source: str
+    split: Split
+    kind: Kind
+    turns: tuple[Turn, ...]
+    images: tuple[str, ...]
+    """Image ids (sha256 of the image file's bytes, 64 hex digits), in the order of their marks."""
+    options: tuple[str, ...]
+    answer: str
+    answer_type: str
+    modality: str
+    context: str
+    licence: str
+    credentialed: bool
+    origin: Origin
+    extra: str
+    """JSON; kept for people, never read by a later station."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A row or sample left out by a decision."""
+
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One line of `drops.parquet` or `quarantine.parquet`: what was left out, why, and where it came from."""
+
+    unit: str
+    """Natural key, sample id or file member."""
+    reason: str
+    detail: str = ""
+    file: str = ""
+    row: int = -1
+
+
+@dataclass(frozen=True)
+class Counts:
+    """in = kept + dropped + quarantined, in units of the step (rows, samples, images)."""
+
+    taken: int = 0
+    kept: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether nothing was lost and nothing invented."""
+        return self.taken == self.kept + sum(self.dropped.values()) + sum(self.quarantined.values())
+
+
+def sample_id(source: str, draft: Draft, images: tuple[str, ...]) -> str:
+    """The stable id of a sample: 32 hex digits over source, natural key and content."""
+    turns = [[turn.role, turn.text] for turn in draft.turns]
+    content = [
+        source,
+        draft.key,
+        draft.split,
+        draft.kind,
+        turns,
+        list(images),
+        list(draft.options),
+        draft.answer,
+    ]
+    return digest_of(content)[:32]
+
+
+TURN_TYPE = pa.struct([("role", pa.string()), ("text", pa.string())])
+ORIGIN_TYPE = pa.struct([("file", pa.string()), ("digest", pa.string()), ("row", pa.int64())])
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("kind", pa.string()),
+        ("turns", pa.list_(TURN_TYPE)),
+        ("images", pa.list_(pa.string())),
+        ("options", pa.list_(pa.string())),
+        ("answer", pa.string()),
+        ("answer_type", pa.string()),
+        ("modality", pa.string()),
+        ("context", pa.string()),
+        ("licence", pa.string()),
+        ("credentialed", pa.bool_()),
+        ("origin", ORIGIN_TYPE),
+        ("extra", pa.string()),
+    ]
+)
+LEFT_SCHEMA = pa.schema(
+    [
+        ("unit", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("file", pa.string()),
+        ("row", pa.int64()),
+    ]
+)
+IMAGE_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("member", pa.string()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("pixel_digest", pa.string()),
+    ]
+)
+"""One line a distinct picture of a source: where its bytes lie and what they hold. `pixel_digest` is the sha256 of the
+decoded pixels (mode, size and bytes after conversion to RGB): equal pixels in different files share it."""
+
+
+def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
+    """Samples as an Arrow table of `SAMPLE_SCHEMA`, in the given order."""
+    rows = [
+        {
+            **{name: getattr(sample, name) for name in SAMPLE_SCHEMA.names},
+            "turns": [{"role": turn.role, "text": turn.text} for turn in sample.turns],
+            "images": list(sample.images),
+            "options": list(sample.options),
+            "origin": {"file": sample.origin.file, "digest": sample.origin.digest, "row": sample.origin.row},
+        }
+        for sample in samples
+    ]
+    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
+
+
+def sample_from_row(row: Mapping[str, Any]) -> Sample:
+    """One row of a `SAMPLE_SCHEMA` table as a `Sample`."""
+    values = dict(row)
+    values["turns"] = tuple(Turn(turn["role"], turn["text"]) for turn in row["turns"])
+    values["images"] = tuple(row["images"])
+    values["options"] = tuple(row["options"])
+    values["origin"] = Origin(**row["origin"])
+    return Sample(**values)
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Stream the samples of one Parquet file, a batch at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                yield sample_from_row(row)
+
+
+def left_to_table(left: Iterable[Left]) -> pa.Table:
+    """Drops or quarantined units as an Arrow table of `LEFT_SCHEMA`."""
+    rows = [{name: getattr(item, name) for name in LEFT_SCHEMA.names} for item in left]
+    return pa.Table.from_pylist(rows, schema=LEFT_SCHEMA)
+
+
+def check_draft(draft: Draft) -> None:
+    """Refuse a draft whose marks and pictures disagree or whose turns do not alternate from the user on.
+
+    Raises:
+        RowError: naming what was found.
+    """
+    marks = sum(turn.text.count(IMAGE) for turn in draft.turns)
+    if marks != len(draft.images):
+        raise RowError(f"{draft.key}: {marks} {IMAGE} marks for {len(draft.images)} pictures; the adapter must agree.")
+    roles = [turn.role for turn in draft.turns]
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        raise RowError(f"{draft.key}: turns are {roles}; expected user and assistant in turn, user first.")

@@ -1,0 +1,118 @@
+"""What a step is: one asset of the graph, free of the orchestrator.
+
+A step says what it reads, which version of code and which parameters make it, and how. Whether it must run, and how
+its output becomes visible, belongs to `ledger.py`; what it does belongs to its room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.files import DigestCache, Json
+from medmax_pipeline.manifest import External, Lock, Manifest
+from medmax_pipeline.records import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """An input: the whole artifact of `key`, or one of its parts."""
+
+    key: str
+    part: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published input as a step sees it."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def locked(self) -> bool:
+        """Whether the input is locked: it holds no rows."""
+        return self.manifest.locked
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a step may use while it runs."""
+
+    inputs: Mapping[str, Artifact]
+    params: Mapping[str, Json]
+    out: Path
+    """Final files go here; published whole after the step returns."""
+    work: Path
+    """Resumable state; survives a kill, removed after publishing."""
+    store: Path
+    landing: Path
+    log: Callable[[str], None]
+    launch: Callable[[Sequence[str]], None]
+    """Run `python -m <arguments>` as a watched subprocess; a bad end raises LaunchError."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step says of the files it left in `Run.out`."""
+
+    counts: Counts = field(default_factory=Counts)
+    licences: tuple[str, ...] | None = None
+    """Licences inside; None: those of all inputs."""
+    credentialed: bool | None = None
+    """Whether credentialed rows are inside; None: whether any input has some."""
+    parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    revision: str = ""
+    summary: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset of the graph, free of the orchestrator."""
+
+    key: str
+    run: Callable[[Run], Outcome]
+    code_version: str
+    needs: tuple[Need, ...] = ()
+    params: Mapping[str, Json] = field(default_factory=dict)
+    external: Callable[[Path, DigestCache], tuple[External, ...]] | None = None
+    """Files outside the store that are inputs; called with the landing root."""
+    lock: Callable[[Path], Lock | None] | None = None
+    """Whether the step can run here at all; called with the landing root."""
+    locks_on: tuple[str, ...] | None = None
+    """Inputs whose lock locks this step; None: each of them."""
+    intact: Callable[[Path], bool] | None = None
+    """Whether what the step left outside the store is still there; called with the landing root."""
+    group: str = "default"
+    description: str = ""
+
+
+def in_order(steps: Iterable[Step]) -> list[Step]:
+    """Steps sorted so that each comes after its inputs.
+
+    Raises:
+        ConfigError: two steps share a key, an input has no step, or the inputs run in a circle.
+    """
+    by_key: dict[str, Step] = {}
+    for step in steps:
+        if step.key in by_key:
+            raise ConfigError(f"{step.key}: two steps of this build have this key; each asset has one.")
+        by_key[step.key] = step
+    done: dict[str, Step] = {}
+
+    def visit(key: str, path: tuple[str, ...]) -> None:
+        if key in done:
+            return
+        if key in path:
+            raise ConfigError(f"inputs run in a circle: {' -> '.join((*path, key))}.")
+        if key not in by_key:
+            raise ConfigError(f"{path[-1]}: needs {key}, which this build does not make.")
+        for need in by_key[key].needs:
+            visit(need.key, (*path, key))
+        done[key] = by_key[key]
+
+    for key in by_key:
+        visit(key, ())
+    return list(done.values())
