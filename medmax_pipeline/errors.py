@@ -11,6 +11,7 @@
     ├── ImageError         a picture cannot be used; `reason` is the name under which it is quarantined
     ├── RowError           an upstream row has a shape that no rule of its adapter covers
     ├── TokenError         ids, codes or a tokenizer that do not fit each other
+    ├── WeightsError       a weights folder is incomplete, or is another network's
     └── LaunchError        a launched process ended badly; the message holds the end of its output
 
 Errors of ours (bugs) are plain assertions and built-in exceptions. Nothing that belongs to one station lives here.
@@ -70,6 +71,10 @@ class RowError(MedmaxError):
 
 class TokenError(MedmaxError):
     """Ids, codes or a tokenizer that do not fit each other."""
+
+
+class WeightsError(MedmaxError):
+    """A weights folder is incomplete, or is another network's."""
 
 
 class LaunchError(MedmaxError):

@@ -19,7 +19,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -51,6 +51,8 @@ FINGERPRINT_DIGITS = 32
 """128 bits of the sha256: short enough for a path, far from any collision."""
 
 
+Log = Callable[[str], None]
+Launch = Callable[[Sequence[str]], None]
 Action = Literal["reuse", "run", "after", "locked"]
 
 
@@ -198,11 +200,11 @@ class Ledger:
         return list(planned.values())
 
     def _planned(self, step: Step, resolved: Resolved) -> Planned:
-        known = self.published(step.key, resolved.fingerprint)
         if resolved.lock is not None:
             return Planned(step.key, "locked", resolved.lock.reason, resolved.fingerprint)
-        if known and (step.intact is None or step.intact(self.landing)):
+        if self._reusable(step, resolved):
             return Planned(step.key, "reuse", "unchanged", resolved.fingerprint)
+        known = self.published(step.key, resolved.fingerprint)
         reason = "what it laid out is gone" if known else self._why(step, resolved)
         return Planned(step.key, "run", reason, resolved.fingerprint)
 
@@ -241,11 +243,7 @@ class Ledger:
     # -- running ------------------------------------------------------------------------------------------------
 
     def execute(
-        self,
-        step: Step,
-        *,
-        log: Callable[[str], None] = lambda line: None,
-        launch: Callable[[Sequence[str]], None] | None = None,
+        self, step: Step, *, log: Log = lambda line: None, launch: Launch | None = None
     ) -> tuple[Artifact, bool]:
         """Reuse the published artifact of this step's fingerprint, or make and publish it.
 
@@ -256,43 +254,61 @@ class Ledger:
             StepBusy: another process is making it.
             Imbalance: the step's counts do not add up; nothing is published.
         """
-        resolved = self.resolve(step)
-        made = False
-        if self._planned(step, resolved).action == "run" or not self.published(step.key, resolved.fingerprint):
-            with self._locked(step.key, resolved.fingerprint) as work:
-                self._make(step, resolved, work, log, launch or _no_launcher)
-            made = True
-        write_text(self.store / step.key / f"current.{self.build}", resolved.fingerprint + "\n")
-        return self.need(step.key), made
+        return self.execute_together(
+            (step,), lambda runs: {step.key: step.run(runs[step.key])}, log=log, launch=launch
+        )[step.key]
 
-    def _make(
+    def execute_together(
         self,
-        step: Step,
-        resolved: Resolved,
-        work: Path,
-        log: Callable[[str], None],
-        launch: Callable[[Sequence[str]], None],
-    ) -> None:
-        out = work / "out"
-        remove_tree(out)
+        steps: Sequence[Step],
+        run: Callable[[Mapping[str, Run]], Mapping[str, Outcome]],
+        *,
+        log: Log = lambda line: None,
+        launch: Launch | None = None,
+    ) -> dict[str, tuple[Artifact, bool]]:
+        """As `execute`, for steps that are cheaper made by one process; none of them may need another of them.
+
+        `run` gets the steps that must be made and returns an outcome for each; it is not called for none.
+        """
+        resolved = {step.key: self.resolve(step) for step in steps}
+        todo = [step for step in steps if not self._reusable(step, resolved[step.key])]
+        with ExitStack() as held:
+            runs, started = {}, time.monotonic()
+            for step in todo:
+                work = held.enter_context(self._locked(step.key, resolved[step.key].fingerprint))
+                runs[step.key] = self._prepare(step, work, log, launch or _no_launcher)
+            free = {key: ready for key, ready in runs.items() if resolved[key].lock is None}
+            outcomes = run(free) if free else {}
+            for step in todo:
+                lock = resolved[step.key].lock
+                if lock is not None:
+                    log(f"{step.key} is locked: {lock.reason} {lock.cure}")
+                outcome = Outcome() if lock else outcomes[step.key]
+                self._publish(step, resolved[step.key], outcome, runs[step.key], time.monotonic() - started)
+        for step in steps:
+            pointer = self.store / step.key / f"current.{self.build}"
+            write_text(pointer, resolved[step.key].fingerprint + "\n")
+        return {step.key: (self.need(step.key), step in todo) for step in steps}
+
+    def _reusable(self, step: Step, resolved: Resolved) -> bool:
+        known = self.published(step.key, resolved.fingerprint)
+        return known and (resolved.lock is not None or step.intact is None or step.intact(self.landing))
+
+    def _prepare(self, step: Step, work: Path, log: Log, launch: Launch) -> Run:
+        out, state = work / "out", work / "state"
         with disk_errors(out):
-            out.mkdir(parents=True)
-        started = time.monotonic()
-        outcome = Outcome()
-        inputs = {need.key: self.need(need.key) for need in step.needs}
-        if resolved.lock is None:
-            state = work / "state"
+            remove_tree(out)
+            out.mkdir()
             state.mkdir(exist_ok=True)
-            run = Run(inputs, step.params, out, state, self.store, self.landing, log, launch)
-            outcome = step.run(run)
-        else:
-            log(f"locked: {resolved.lock.reason} {resolved.lock.cure}")
-        manifest = build_manifest(step, resolved, outcome, inputs, out, time.monotonic() - started)
-        target = self.folder(step.key, resolved.fingerprint)
+        inputs = {need.key: self.need(need.key) for need in step.needs}
+        return Run(inputs, step.params, out, state, self.store, self.landing, log, launch)
+
+    def _publish(self, step: Step, resolved: Resolved, outcome: Outcome, run: Run, wall_s: float) -> None:
+        manifest = build_manifest(step, resolved, outcome, run.inputs, run.out, wall_s)
         if self.published(step.key, resolved.fingerprint):  # made again for what it lays out elsewhere
             return
-        write_json(out / MANIFEST, manifest.to_json())
-        publish_folder(out, target)
+        write_json(run.out / MANIFEST, manifest.to_json())
+        publish_folder(run.out, self.folder(step.key, resolved.fingerprint))
 
     @contextmanager
     def _locked(self, key: str, fingerprint: str) -> Iterator[Path]:
@@ -307,7 +323,7 @@ class Ledger:
             except BlockingIOError:
                 handle.seek(0)
                 raise StepBusy(
-                    f"{key}: being made by another process ({handle.read().strip() or 'unknown'}). Wait for it or stop it."
+                    f"{key}: being made by another process ({handle.read().strip()}). Wait for it or stop it."
                 ) from None
             handle.truncate(0)
             handle.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "start": time.time()}))

@@ -92,7 +92,8 @@ def to_text(found: Closure) -> Iterator[str]:
         if manifest.lock is not None:
             yield f"{mark}  locked: {manifest.lock.reason}"
         for entry in manifest.external:
-            yield f"{mark}  . {entry.path}  {entry.bytes} B  sha256 {entry.sha256}  [{entry.licence or 'no licence named'}]"
+            licence = entry.licence or "no licence named"
+            yield f"{mark}  . {entry.path}  {entry.bytes} B  sha256 {entry.sha256}  [{licence}]"
         for child in children.get(node, []):
             yield from lines(child, depth + 1)
 

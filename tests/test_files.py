@@ -1,0 +1,97 @@
+"""Writing: whole or not at all, and never out of the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medmax_pipeline import files
+from medmax_pipeline.errors import ArchiveError, DiskFull, StoreError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.open_atomic(path) as handle:
+        handle.write(b"half of the new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing() -> None:
+    """/dev/full is a real device that is always full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with pytest.raises(DiskFull, match="no space left"), files.disk_errors(Path("/dev/full")):
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+        try:
+            os.write(descriptor, b"x")
+        finally:
+            os.close(descriptor)
+
+
+def test_a_file_size_limit_stops_a_write_and_the_published_version_stays(tmp_path: Path) -> None:
+    """A limit on file size makes a real write fail in the middle, in a process of its own."""
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from medmax_pipeline import files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "files.write_bytes(Path(sys.argv[1]), b'x' * 5000)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert str(errno.EFBIG) in done.stderr
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"])
+def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArchiveError):
+        files.inside(tmp_path, name)
+
+
+def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "out").symlink_to(tmp_path)
+    with pytest.raises(ArchiveError, match="link"):
+        files.inside(tmp_path / "root", "out/x")
+
+
+def test_published_folders_never_change(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(StoreError, match="published already"):
+        files.publish_folder(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_digest_cache_sees_a_changed_byte_of_equal_size(tmp_path: Path) -> None:
+    cache, path = files.DigestCache(tmp_path / "cache.json"), tmp_path / "x"
+    path.write_bytes(b"one")
+    before = cache.sha256(path)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))
+    assert cache.sha256(path) != before
+
+
+def test_the_digest_cache_does_not_read_an_untouched_file_again(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    cache = files.DigestCache(tmp_path / "cache.json")
+    digest = cache.sha256(path)
+    cache.save()
+    mark = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(mark.st_atime_ns, mark.st_mtime_ns))
+    assert files.DigestCache(tmp_path / "cache.json").sha256(path) == digest
+
+
+def test_canonical_json_does_not_depend_on_key_order() -> None:
+    assert files.digest_of({"a": 1, "b": [1, 2]}) == files.digest_of({"b": [1, 2], "a": 1})
