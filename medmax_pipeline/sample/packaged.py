@@ -30,7 +30,10 @@ Modality = Literal[
     "phase microscopy",
 ]
 LicenceClass = Literal["A", "B"]
-"""A: the picture itself is declared CC0, public domain or permissive. B: covered by its package's permissive licence."""
+"""A: the picture itself is CC0, public domain or permissive. B: covered by its package's permissive licence."""
+Tone = Literal["", "green channel", "brown stain"]
+"""How colours are changed: not at all; the green channel alone, grey, as ophthalmologists print fundus photographs; or
+the eosin of an H&E slide shown in the brown of DAB, by colour deconvolution (Ruifrok and Johnston 2001)."""
 Box = tuple[int, int, int, int]
 """left, top, right, bottom in pixels of the decoded file."""
 
@@ -79,8 +82,7 @@ class PackageFile:
     frame_count: int = 1
     box: Box | None = None
     grids: tuple[Grid, ...] = ()
-    green: bool = False
-    """Whether the green channel is cut too, as grey pictures (as ophthalmologists print fundus photographs)."""
+    tones: tuple[Tone, ...] = ("",)
 
 
 MIT = "MIT"
@@ -88,6 +90,9 @@ CC0 = "CC0-1.0"
 BONE = Window("bone", 400, 1800)
 SOFT = Window("soft tissue", 40, 350)
 WIDE = Window("wide", 100, 1000)
+PLAIN = Window("plain", 127.5, 255)
+GAIN = Window("more gain", 80, 160)
+MUCH_GAIN = Window("much gain", 50, 100)
 
 FILES: tuple[PackageFile, ...] = (
     PackageFile(
@@ -96,7 +101,7 @@ FILES: tuple[PackageFile, ...] = (
         MIT, "B", "rg1", "train", "radiograph", "THORAX, view PA, patient's sex F",
         "chest", "PA",
         windows=(Window("header", 15000, 30000), Window("narrow", 12500, 20000)),
-        grids=(Grid(1.0, 1, 2), Grid(0.75, 3, 3), Grid(0.5, 4, 4)),
+        grids=(Grid(1.0, 1, 2), Grid(0.7, 2, 2), Grid(0.5, 3, 3), Grid(0.3, 3, 3)),
     ),
     PackageFile(
         "tibia", "pydicom-data", "data_store/data/RG3_UNCR.dcm",
@@ -114,7 +119,7 @@ FILES: tuple[PackageFile, ...] = (
         "abdomen", "axial",
         windows=(SOFT, BONE, WIDE),
         box=(80, 80, 440, 440),
-        grids=(Grid(1.0, 1, 1), Grid(0.7, 3, 3), Grid(0.5, 3, 3)),
+        grids=(Grid(0.7, 2, 2), Grid(0.5, 3, 2), Grid(0.35, 3, 2)),
     ),
     PackageFile(
         "head_ct", "pydicom", "pydicom/data/test_files/J2K_pixelrep_mismatch.dcm",
@@ -123,7 +128,7 @@ FILES: tuple[PackageFile, ...] = (
         "head", "axial",
         windows=(Window("brain", 40, 200), BONE, WIDE),
         box=(30, 20, 482, 500),
-        grids=(Grid(1.0, 1, 1), Grid(0.7, 3, 3), Grid(0.5, 2, 3)),
+        grids=(Grid(0.7, 2, 2), Grid(0.5, 3, 3)),
     ),
     PackageFile(
         "vertebra_ct", "pydicom", "pydicom/data/test_files/CT_small.dcm",
@@ -155,15 +160,15 @@ FILES: tuple[PackageFile, ...] = (
         "c14c7f0c6e25bd4dfbb822fe264e540fc7142bf1c9d15d4c652ec8f5f97fa9e8",
         MIT, "B", "mr2", "train", "MRI", "SHOULDER, T1W/SE, coronal oblique",
         "shoulder", "coronal",
-        windows=(Window("header", 1000, 2000), Window("narrow", 700, 1400)),
-        grids=(Grid(0.75, 3, 3), Grid(0.5, 3, 3)),
+        windows=(Window("header", 1000, 2000), Window("narrow", 700, 1400), Window("bright", 450, 900)),
+        grids=(Grid(0.75, 3, 2), Grid(0.5, 3, 3)),
     ),
     PackageFile(
         "abdomen_mr", "pydicom-data", "data_store/data/MR-SIEMENS-DICOM-WithOverlays.dcm",
         "094faf56c63bff84c30567e29de0c67d7c5a8ae05cf880ac12175491b6b645d2",
         MIT, "B", "liver_mr", "train", "MRI", "ABDOMEN, t1_vibe_fs_tra_bh_dyn, transverse",
         "abdomen", "axial",
-        windows=(Window("header", 450, 790), Window("header, second", 200, 443)),
+        windows=(Window("header", 450, 790), Window("header, second", 200, 443), Window("wide", 550, 1100)),
         box=(20, 70, 464, 400),
         grids=(Grid(1.0, 3, 1), Grid(0.7, 4, 2)),
     ),
@@ -178,19 +183,20 @@ FILES: tuple[PackageFile, ...] = (
     PackageFile(
         "detail_mr", "pydicom", "pydicom/data/test_files/MR_small.dcm",
         "3f27d1c22f1a66e80d7bb7c911e8610fd0bb70325a76746a7adb1c0ddefcf2bb",
-        MIT, "B", "mr1", "eval", "MRI", "spin echo, TR 4000, TE 240, 64 x 64 pixels",
+        MIT, "B", "mr1", "train", "MRI", "spin echo, TR 4000, TE 240, 64 x 64 pixels",
         "", "axial",
-        windows=(Window("header", 600, 1600), Window("wide", 1000, 2200)),
-        grids=(Grid(0.8, 2, 2),),
+        windows=(Window("header", 600, 1600), Window("wide", 1000, 2200), Window("low", 400, 800)),
+        grids=(Grid(0.8, 2, 2), Grid(0.6, 2, 2)),
     ),
     PackageFile(
         "heart_us", "pydicom-data", "data_store/data/color3d_jpeg_baseline.dcm",
         "c8798b8abf8ae0a18e8c9952e7c7f75f3cc8465234b1b63f9e3ba3bebb9d5625",
         MIT, "B", "echo_cine", "train", "ultrasound", "cine of 120 frames, EPICARDIAL; an apical four-chamber view",
         "heart", "apical",
-        frames=tuple(range(2, 120, 6)), frame_count=120,
+        windows=(PLAIN, GAIN, MUCH_GAIN),
+        frames=tuple(range(2, 120, 15)), frame_count=120,
         box=(150, 25, 580, 425),
-        grids=(Grid(0.8, 1, 1),),
+        grids=(Grid(0.7, 1, 1),),
     ),
     PackageFile(
         "node_us", "pydicom-data", "data_store/data/US1_UNCR.dcm",
@@ -205,15 +211,17 @@ FILES: tuple[PackageFile, ...] = (
         "f1a2d5f7c4ffe87dc589b12738084099fe44a436f6980f5d7e96a026ad356d65",
         MIT, "B", "aloka", "train", "ultrasound", "ABDOM/RAD; the screen says PELVIS; two fields side by side",
         "pelvis", "",
+        windows=(PLAIN, GAIN),
         box=(36, 62, 636, 412),
-        grids=(Grid(1.0, 5, 1), Grid(0.8, 5, 2), Grid(0.6, 6, 3)),
+        grids=(Grid(1.0, 4, 1), Grid(0.8, 3, 2), Grid(0.6, 4, 2)),
     ),
     PackageFile(
         "doppler_us", "pydicom-data", "data_store/data/color-pl.dcm",
         "16bfc3134e59d789985efddfc70d924420b16e1c6d1f21c960bb4544c9e9dbf9",
         MIT, "B", "tee", "train", "ultrasound", "'Transesophageal Echocardiogram', colour Doppler",
         "heart", "",
-        grids=(Grid(1.0, 7, 1), Grid(0.8, 7, 2)),
+        windows=(PLAIN, GAIN),
+        grids=(Grid(1.0, 5, 1), Grid(0.8, 5, 2)),
     ),
     PackageFile(
         "adult_echo", "pydicom-data", "data_store/data/JPGLosslessP14SV1_1s_1f_8b.dcm",
@@ -245,7 +253,8 @@ FILES: tuple[PackageFile, ...] = (
         "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7",
         CC0, "A", "cmu_slide", "train", "histology", "H&E-stained whole-slide image of a small tissue region, 20x",
         "skin", "", "H&E",
-        grids=(Grid(0.5, 2, 3), Grid(0.23, 5, 7), Grid(0.12, 9, 12)),
+        tones=("", "brown stain"),
+        grids=(Grid(0.5, 2, 3), Grid(0.23, 4, 5), Grid(0.12, 7, 9)),
     ),
     PackageFile(
         "skin_tile", "wsidicom-data", "wsidicom_data/data/test_tile.png",
@@ -266,8 +275,8 @@ FILES: tuple[PackageFile, ...] = (
         "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6",
         CC0, "A", "retina", "train", "fundus photograph", "fundus photograph of a normal left eye",
         "eye", "",
-        grids=(Grid(0.65, 2, 2), Grid(0.4, 4, 4)),
-        green=True,
+        grids=(Grid(0.65, 2, 2), Grid(0.4, 4, 4), Grid(0.15, 3, 3)),
+        tones=("", "green channel"),
     ),
     PackageFile(
         "microaneurysms", "scikit-image", "skimage/data/microaneurysms.png",

