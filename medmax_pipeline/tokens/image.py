@@ -17,7 +17,7 @@ import io
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medmax_pipeline.errors import ImageError
 
@@ -56,7 +56,7 @@ def preprocess(data: bytes, resolution: int) -> Pixels:
             return fit(image, resolution)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE, str(error)) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(UNREADABLE, f"{len(data):,} bytes are none of {', '.join(FORMATS)}") from error
     except OSError as error:
         reason = TRUNCATED if "truncated" in str(error) else UNREADABLE

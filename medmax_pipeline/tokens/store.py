@@ -128,7 +128,8 @@ class CodeStore:
         if absent.any():
             first = image_ids[int(np.flatnonzero(absent)[0])]
             raise StoreError(
-                f"{int(absent.sum())} of {len(image_ids)} pictures have no codes, the first is {first}. Materialise image_codes."
+                f"{int(absent.sum())} of {len(image_ids)} pictures have no codes, the first is {first}. "
+                "Materialise image_codes."
             )
         return codes
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,14 @@ class Vocabulary:
         return (ids >= self.first_code) & (ids < self.first_code + self.codebook_size)
 
 
+class Geometry(NamedTuple):
+    """An image tokenizer's pictures: height and width in pixels, N codes an image, K codes in the codebook."""
+
+    resolution: int
+    codes_per_image: int
+    codebook_size: int
+
+
 def code_name(code: int) -> str:
     """The token name that spells a code: digits as letters A (0) to J (9), closed by Z. 25 is `IMGIMGCFZ`."""
     return CODE_PREFIX + "".join(DIGITS[int(digit)] for digit in str(code)) + CODE_END
@@ -144,14 +152,24 @@ def vocabulary_of(text_tokenizer: Path, image_tokenizer: Path) -> Vocabulary:
         TokenError: as `read_vocabulary`, or the image tokenizer does not say its geometry.
         WeightsError: the image tokenizer has no readable configuration.
     """
+    geometry = image_geometry(image_tokenizer)
+    return read_vocabulary(text_tokenizer, geometry.codes_per_image, geometry.codebook_size)
+
+
+def image_geometry(image_tokenizer: Path) -> Geometry:
+    """What an image tokenizer's `config.json` says of its pictures; no weights are read.
+
+    Raises:
+        TokenError: it does not say its geometry.
+        WeightsError: there is no readable configuration.
+    """
     config = read_config(image_tokenizer)
     try:
         resolution = int(config["resolution"])
         side = resolution // 2 ** (len(config["channel_multiplier"]) - 1)
-        codebook_size = int(config["num_embeddings"])
+        return Geometry(resolution, side * side, int(config["num_embeddings"]))
     except (KeyError, TypeError, ValueError) as error:
         raise TokenError(f"{image_tokenizer}: config.json says no geometry ({error!r}). Expected a VQGAN's.") from error
-    return read_vocabulary(text_tokenizer, side * side, codebook_size)
 
 
 def _read_names(path: Path) -> tuple[dict[str, int], set[int]]:
