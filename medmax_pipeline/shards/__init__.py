@@ -1,0 +1,5 @@
+"""Packs to files and back: deterministic webdataset tars, their index, reader and checks.
+
+What a sequence is and which sequences share a pack belongs to `tokens/`. The reader runs on bare GPU machines: numpy
+and pyarrow, no webdataset, polars or dagster.
+"""
