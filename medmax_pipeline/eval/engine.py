@@ -1,0 +1,128 @@
+"""A loaded model with its two tokenizers, as the families ask it: ids stay in here and in `tokens/`.
+
+The only module of the room that loads torch, and only in `Engine.load`. How a network computes is `models/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from medmax_pipeline.errors import TokenError
+from medmax_pipeline.eval.task import Decoding
+from medmax_pipeline.tokens.image import to_levels
+from medmax_pipeline.tokens.sequence import Sequencer
+from medmax_pipeline.tokens.text import TextTokenizer
+from medmax_pipeline.tokens.vocabulary import Vocabulary, vocabulary_of
+
+if TYPE_CHECKING:
+    from medmax_pipeline.models.chameleon import MixedModalChameleon
+    from medmax_pipeline.models.vqgan import VQGAN
+
+Ids = npt.NDArray[np.uint16]
+ROWS = 32
+"""Prompts side by side while text is generated; it changes no answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """Everything a family needs of a model."""
+
+    model: MixedModalChameleon
+    vqgan: VQGAN
+    vocabulary: Vocabulary
+    sequencer: Sequencer
+    max_positions: int
+    """Ids that prompt and reply may have together."""
+    device: str
+
+    @classmethod
+    def load(
+        cls, model: Path, text_tokenizer: Path, image_tokenizer: Path, *, device: str = "cpu", dtype: str = "float32"
+    ) -> Engine:
+        """Load three weights folders.
+
+        Args:
+            model: a transformers folder of a Chameleon.
+            text_tokenizer: holds `tokenizer.json`.
+            image_tokenizer: a VQGAN with decoder; always computed in float32.
+            device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
+            dtype: in which the transformer computes.
+
+        Raises:
+            WeightsError: a folder is incomplete.
+            TokenError: they do not belong together.
+        """
+        import torch
+
+        from medmax_pipeline.models.chameleon import MixedModalChameleon
+        from medmax_pipeline.models.vqgan import VQGAN
+
+        vocabulary = vocabulary_of(text_tokenizer, image_tokenizer)
+        place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        network = MixedModalChameleon.load(model, dtype=getattr(torch, dtype), device=place)
+        if network.config.vocab_size < vocabulary.size:
+            raise TokenError(
+                f"{model}: has {network.config.vocab_size} ids, its tokenizer {vocabulary.size}. "
+                "Model and text tokenizer must belong together."
+            )
+        sequencer = Sequencer(vocabulary, TextTokenizer(text_tokenizer, vocabulary))
+        limit = int(network.config.max_position_embeddings)
+        return cls(network, VQGAN.load(image_tokenizer).to(place), vocabulary, sequencer, limit, place)
+
+    def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[str]) -> list[list[float]]:
+        """Log-probability (nats) of each option's ids after each prompt."""
+        from medmax_pipeline.models.generate import option_logprobs
+
+        encoded = [option.tolist() for option in self.sequencer.text.encode_batch(options)]
+        return option_logprobs(self.model, [prompt.tolist() for prompt in prompts], [encoded] * len(prompts))
+
+    def next_logprob(self, prompts: Sequence[Ids], expected: int) -> list[float]:
+        """Log-probability (nats) that `expected` is the id after each prompt."""
+        from medmax_pipeline.models.generate import option_logprobs
+
+        found = option_logprobs(self.model, [prompt.tolist() for prompt in prompts], [[[expected]]] * len(prompts))
+        return [each[0] for each in found]
+
+    def replies(self, prompts: Sequence[Ids], max_new_tokens: int, repetition_penalty: float = 1.0) -> list[str]:
+        """The greedy text after each prompt."""
+        from medmax_pipeline.models.generate import generate_text
+
+        found = generate_text(
+            self.model,
+            [prompt.tolist() for prompt in prompts],
+            self.vocabulary,
+            max_new_tokens,
+            repetition_penalty=repetition_penalty,
+            batch_size=ROWS,
+        )
+        return [self.sequencer.text.decode(ids) for ids in found]
+
+    def draw(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> npt.NDArray[np.int64]:
+        """A picture's codes after each prompt: (B, N)."""
+        from medmax_pipeline.models.generate import generate_images
+
+        codes_BN = generate_images(
+            self.model,
+            [prompt.tolist() for prompt in prompts],
+            self.vocabulary,
+            seeds,
+            temperature=how.temperature,
+            top_p=how.top_p,
+            cfg_text=how.cfg_text,
+            cfg_image=how.cfg_image,
+        )
+        return np.asarray(codes_BN.numpy(), dtype=np.int64)
+
+    def pixels(self, codes_BN: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Codes as pictures: (B, H, W, 3) uint8 RGB."""
+        import torch
+
+        device = next(self.vqgan.parameters()).device
+        pixels_BCHW = self.vqgan.decode(torch.from_numpy(codes_BN).to(device)).cpu().numpy()
+        return to_levels(pixels_BCHW.transpose(0, 2, 3, 1))

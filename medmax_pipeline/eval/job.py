@@ -1,0 +1,63 @@
+"""One evaluation as a file: which model, which tasks, where from and where to. Standard library only.
+
+python -m medmax_pipeline.eval JOB.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from medmax_pipeline.config import read_record
+from medmax_pipeline.files import read_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskJob:
+    """One task of a job. Every path is a folder or file of this machine."""
+
+    task: str
+    """The row's key, e.g. `vqa_rad/closed`."""
+    samples: tuple[str, ...]
+    """`samples.parquet` files of the task's source."""
+    seed: int
+    work: str
+    """Resumable state; the caller removes it after publishing."""
+    out: str
+    """Empty folder that gets `items.parquet` and `images/`."""
+    limit: int | None = None
+    """Items at most, by sample id; None: all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Tasks of one model, which is loaded once."""
+
+    model_name: str
+    """Name under which answers are filed: a recipe or `base`."""
+    model: str
+    """The model's folder."""
+    text_tokenizer: str
+    image_tokenizer: str
+    codes: str
+    """Folder of the image tokenizer's codes in the code store."""
+    tasks: tuple[TaskJob, ...]
+    model_digest: str = ""
+    """What a resumed run must have been begun with; empty: taken from the weights' bytes."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as JSON values."""
+        return asdict(self)
+
+
+def read_job(path: Path) -> Job:
+    """The job in `path`, checked.
+
+    Raises:
+        ConfigError: unknown or missing keys, or values of another type.
+        StoreError: it is no JSON.
+    """
+    return read_record(Job, read_json(path), path.name)

@@ -1,0 +1,150 @@
+"""One record an item, whatever the benchmark, how records are published, and what must hold of published ones.
+
+Keeping records while an evaluation runs is `journal.py`; how an answer is judged belongs to the families (`closed.py`,
+`captioning.py`, `generation.py`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from medmax_pipeline.files import sha256_file
+from medmax_pipeline.manifest import Manifest
+
+ITEMS = "items.parquet"
+IMAGES = "images"
+COUNTS = "log/counts.json"
+"""How many candidates and items there were, from the launched process to its step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRecord:
+    """What one model answered to one item, and what was made of it. Unknown is None, never zero."""
+
+    task: str
+    model: str
+    item_id: str
+    """The sample's id."""
+    image_ids: tuple[str, ...]
+    cluster: str
+    """What items share when they are not independent: the picture; the item's own id where it has none."""
+    credentialed: bool
+    prompt: str
+    """The user's text with `<image>` marks; ids come from it by tokens/sequence."""
+    reference: str
+    """The reference answer or caption."""
+    generated_text: str = ""
+    option_logprobs: Mapping[str, float] = field(default_factory=dict)
+    """Natural logarithm of each option's probability given the prompt, summed over its tokens."""
+    predictions: Mapping[str, str | None] = field(default_factory=dict)
+    """What each reading of the answer took it for; None where it could not be read."""
+    correct_strict: bool | None = None
+    correct_compat: bool | None = None
+    """By the reference implementation's rule."""
+    unscored: str = ""
+    """Why a verdict or metric is None, by name; empty when all are known."""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    generated_image: str = ""
+    """sha256 of the PNG, which lies under images/; empty when none was made."""
+    reference_image: str = ""
+    """sha256 of the PNG of the reference picture as the tokenizer reconstructs it."""
+    seed: int | None = None
+    """Seed of what was sampled; None where nothing was."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A batch's records, and the pictures they name: PNG bytes by their sha256."""
+
+    records: Sequence[ItemRecord]
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def record_from_json(value: Mapping[str, Any]) -> ItemRecord:
+    """A record from what `ItemRecord.to_json` gave, or from a row of `items.parquet`."""
+    fields = dict(value)
+    fields["image_ids"] = tuple(value["image_ids"])
+    for name in ("option_logprobs", "predictions", "metrics"):
+        fields[name] = dict(value[name])
+    return ItemRecord(**fields)
+
+
+RECORD_SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("model", pa.string()),
+        ("item_id", pa.string()),
+        ("image_ids", pa.list_(pa.string())),
+        ("cluster", pa.string()),
+        ("credentialed", pa.bool_()),
+        ("prompt", pa.string()),
+        ("reference", pa.string()),
+        ("generated_text", pa.string()),
+        ("option_logprobs", pa.map_(pa.string(), pa.float64())),
+        ("predictions", pa.map_(pa.string(), pa.string())),
+        ("correct_strict", pa.bool_()),
+        ("correct_compat", pa.bool_()),
+        ("unscored", pa.string()),
+        ("metrics", pa.map_(pa.string(), pa.float64())),
+        ("generated_image", pa.string()),
+        ("reference_image", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+
+def records_to_table(records: Iterable[ItemRecord]) -> pa.Table:
+    """Records as an Arrow table of `RECORD_SCHEMA`, sorted by item id."""
+    rows = []
+    for record in sorted(records, key=lambda each: each.item_id):
+        row = record.to_json()
+        for name in ("option_logprobs", "predictions", "metrics"):
+            row[name] = sorted(row[name].items())
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
+
+
+def read_records(path: Path) -> list[ItemRecord]:
+    """All records of one `items.parquet`, in its order."""
+    import pyarrow.parquet as pq
+
+    return [record_from_json(row) for row in pq.read_table(path, schema=RECORD_SCHEMA).to_pylist()]
+
+
+def record_faults(folder: Path, manifest: Manifest) -> list[str]:
+    """What is wrong with the records in `folder`, in words; nothing where all is well."""
+    path = folder / ITEMS
+    if not path.is_file():
+        return [f"{ITEMS} is missing"]
+    records = read_records(path)
+    faults = []
+    if len(records) != manifest.counts.kept or not records:
+        faults.append(f"{len(records)} records for {manifest.counts.kept} items")
+    twice = [name for name, count in Counter(record.item_id for record in records).items() if count > 1]
+    faults += [f"item {name} has more than one record" for name in twice]
+    for record in records:
+        if f"eval/{record.model}/{record.task}" != manifest.key:
+            faults.append(f"item {record.item_id} is a record of {record.model} on {record.task}")
+        unknown = record.metrics and any(value is None for value in record.metrics.values())
+        if unknown and not record.unscored:
+            faults.append(f"item {record.item_id} has a figure that is unknown for no reason")
+    named = {name for record in records for name in (record.generated_image, record.reference_image) if name}
+    found = {path.stem for path in (folder / IMAGES).glob("*.png")}
+    faults += [f"picture {name} is missing" for name in sorted(named - found)]
+    faults += [f"picture {name} belongs to no record" for name in sorted(found - named)]
+    faults += [f"picture {name} has other bytes" for name in sorted(named & found) if _changed(folder, name)]
+    return faults
+
+
+def _changed(folder: Path, name: str) -> bool:
+    return sha256_file(folder / IMAGES / f"{name}.png") != name
