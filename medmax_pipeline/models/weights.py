@@ -1,0 +1,158 @@
+"""Weights folders as untrusted data: reading configurations and safetensors, refusing what does not fit.
+
+No pickle is ever opened. What the tensors mean belongs to the network's own module; this one loads no torch until a
+state is asked for, so that steps may name a tokenizer by its digest cheaply.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medmax_pipeline.errors import WeightsError
+from medmax_pipeline.files import digest_of, publish_folder, sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG = "config.json"
+STATE = "model.safetensors"
+MAX_CONFIG_BYTES = 16 << 20
+"""A Chameleon configuration with its vocabulary of 65,536 names is about 2 MB; anything far above it is not ours."""
+NAMES_SHOWN = 5
+
+NumericMode = Literal["exact"]
+"""`exact`: float32 throughout, TF32 off."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's `config.json` as a dictionary.
+
+    Raises:
+        WeightsError: it is missing, larger than 16 MiB, or not a JSON object.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise WeightsError(f"{folder}: has no {CONFIG}. Expected a weights folder ({CONFIG} and {STATE}).")
+    size = path.stat().st_size
+    if size > MAX_CONFIG_BYTES:
+        raise WeightsError(
+            f"{path}: {size:,} bytes, at most {MAX_CONFIG_BYTES:,} expected. Not a configuration of ours."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not readable as JSON ({error}). Fetch the folder again.") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path}: holds a {type(config).__name__}, expected a JSON object. Fetch the folder again.")
+    return config
+
+
+def read_state(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of the folder's `model.safetensors`, on the CPU, in the types they are stored in.
+
+    Raises:
+        WeightsError: the file is missing or is not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / STATE
+    if not path.is_file():
+        found = sorted(item.name for item in folder.iterdir())[:NAMES_SHOWN] if folder.is_dir() else []
+        raise WeightsError(
+            f"{folder}: has no {STATE} (found: {', '.join(found) or 'nothing'}). Only safetensors are read."
+        )
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
+    return state
+
+
+def publish_weights(scratch: Path, folder: Path) -> None:
+    """Move a finished weights folder to its name: a new one, or an empty folder that was made for it.
+
+    Raises:
+        StoreError: `folder` holds something already.
+    """
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    publish_folder(scratch, folder)
+
+
+def check_state(
+    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]], where: Path, network: str
+) -> None:
+    """Compare tensor names and shapes, and tell all differences at once.
+
+    Raises:
+        WeightsError: names are missing or foreign, or shapes differ.
+    """
+    faults = []
+    missing = sorted(expected.keys() - found.keys())
+    foreign = sorted(found.keys() - expected.keys())
+    if missing:
+        faults.append(f"{len(missing)} missing ({_some(missing)})")
+    if foreign:
+        faults.append(f"{len(foreign)} foreign ({_some(foreign)})")
+    shapes = [
+        f"{name} is {tuple(found[name])}, expected {tuple(expected[name])}"
+        for name in sorted(expected.keys() & found.keys())
+        if tuple(found[name]) != tuple(expected[name])
+    ]
+    if shapes:
+        faults.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+    if faults:
+        raise WeightsError(
+            f"{where}: tensors do not fit {network}: {'; '.join(faults)}. "
+            "The configuration and the weights must come from the same network."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+VQ_FIELDS = (
+    "attn_resolutions",
+    "attn_type",
+    "base_channels",
+    "channel_multiplier",
+    "double_latent",
+    "embed_dim",
+    "in_channels",
+    "latent_channels",
+    "num_embeddings",
+    "num_res_blocks",
+    "resolution",
+)
+"""The fields of transformers' `ChameleonVQVAEConfig` that shape the network or its codes."""
+
+
+def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "exact") -> str:
+    """The identity of everything that decides a picture's codes: sha256, 64 hex digits.
+
+    Covers the weights' bytes, the fields of the configuration that shape the network (among them the resolution), the
+    version of the preprocessing and the numeric mode. Loads no torch.
+
+    Args:
+        folder: an image tokenizer's weights folder.
+        preprocessing: the version name of the path from file to pixels (`tokens/image`).
+        mode: how the encoder computes.
+    """
+    config = read_config(folder)
+    path = folder / STATE
+    if not path.is_file():
+        raise WeightsError(f"{folder}: has no {STATE}. Only safetensors are read.")
+    return digest_of(
+        {
+            "weights": sha256_file(path),
+            "config": {name: config.get(name) for name in VQ_FIELDS},
+            "preprocessing": preprocessing,
+            "mode": mode,
+        }
+    )

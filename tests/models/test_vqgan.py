@@ -1,0 +1,167 @@
+"""The image tokenizer: the stock encoder's codes, the published decoder's names, and refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
+
+from medmax_pipeline.errors import StoreError, TokenError, WeightsError
+from medmax_pipeline.models.decoder import Decoder
+from medmax_pipeline.models.vqgan import VQGAN, full_float32
+
+
+@pytest.fixture(scope="module")
+def vqgan(vqgan_folder: Path) -> VQGAN:
+    return VQGAN.load(vqgan_folder)
+
+
+def pixels(count: int) -> torch.Tensor:
+    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_geometry_follows_the_configuration(vqgan: VQGAN) -> None:
+    assert (vqgan.resolution, vqgan.codes_per_image, vqgan.codebook_size) == (16, 16, 24)
+
+
+def test_codes_equal_those_of_transformers(vqgan: VQGAN) -> None:
+    stock = ChameleonVQVAE(vqgan.config).eval()
+    stock.load_state_dict({k: v for k, v in vqgan.state_dict().items() if not k.startswith("decoder.")})
+    expected = stock.encode(pixels(5)).image_tokens.view(5, -1)
+    found = vqgan.encode(pixels(5))
+    assert found.dtype == torch.int64
+    assert len(found.unique()) > 3
+    assert torch.equal(found, expected)
+
+
+def test_codes_do_not_depend_on_the_batch(vqgan: VQGAN) -> None:
+    together = vqgan.encode(pixels(6))
+    alone = torch.cat([vqgan.encode(picture[None]) for picture in pixels(6)])
+    assert torch.equal(together, alone)
+
+
+def test_encoding_leaves_the_pixels_alone(vqgan: VQGAN) -> None:
+    given = pixels(1)
+    vqgan.encode(given)
+    assert torch.equal(given, pixels(1))
+
+
+def test_decoded_pictures_are_clamped_pixels(vqgan: VQGAN) -> None:
+    codes = vqgan.encode(pixels(3))
+    made = vqgan.decode(codes)
+    assert made.shape == (3, 3, 16, 16)
+    assert made.dtype == torch.float32
+    assert made.abs().max() <= 1
+    assert not torch.allclose(made[0], made[1])
+
+
+def test_codes_are_row_by_row_from_the_top_left(vqgan: VQGAN) -> None:
+    codes = torch.arange(16)[None]
+    placed = torch.zeros(1, 8, 4, 4)
+    for row in range(4):
+        for column in range(4):
+            placed[0, :, row, column] = vqgan.quantize.embedding.weight[4 * row + column]
+    torch.testing.assert_close(vqgan.decode(codes), vqgan.pixels(placed).clamp(-1, 1), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(1, 15), torch.full((1, 16), 24), torch.full((1, 16), -1)])
+def test_codes_that_are_no_picture_are_refused(vqgan: VQGAN, codes: torch.Tensor) -> None:
+    with pytest.raises(TokenError, match="codes"):
+        vqgan.decode(codes.long())
+
+
+@pytest.mark.parametrize(
+    "given", [torch.zeros(1, 3, 8, 8), torch.zeros(3, 16, 16), torch.zeros(1, 3, 16, 16, dtype=torch.uint8)]
+)
+def test_pixels_of_another_shape_or_type_are_refused(vqgan: VQGAN, given: torch.Tensor) -> None:
+    with pytest.raises(TokenError, match="pixels are"):
+        vqgan.encode(given)
+
+
+def test_published_decoder_names_and_shapes() -> None:
+    with torch.device("meta"):
+        decoder = Decoder(ChameleonVQVAEConfig())
+    shapes = {name: tuple(tensor.shape) for name, tensor in decoder.state_dict().items()}
+    assert shapes["conv_in.weight"] == (512, 256, 3, 3)
+    assert shapes["mid.attn_1.proj_out.weight"] == (512, 512, 1, 1)
+    assert shapes["up.4.block.0.conv1.weight"] == (512, 512, 3, 3)
+    assert shapes["up.3.block.0.nin_shortcut.weight"] == (256, 512, 1, 1)
+    assert shapes["up.1.block.0.nin_shortcut.weight"] == (128, 256, 1, 1)
+    assert shapes["up.1.upsample.conv.weight"] == (128, 128, 3, 3)
+    assert shapes["up.0.block.2.norm2.weight"] == (128,)
+    assert shapes["norm_out.weight"] == (128,)
+    assert shapes["conv_out.weight"] == (3, 128, 3, 3)
+    assert not any(name.startswith(("up.0.upsample", "up.0.block.3", "up.5")) for name in shapes)
+
+
+def test_attention_is_built_at_the_asked_resolutions() -> None:
+    config = ChameleonVQVAEConfig(resolution=32, base_channels=32, channel_multiplier=[1, 2], attn_resolutions=[16])
+    with torch.device("meta"):
+        names = set(Decoder(config).state_dict())
+    assert "up.1.attn.2.q.weight" in names
+    assert not any(name.startswith("up.0.attn") for name in names)
+
+
+def test_saved_weights_have_the_same_bytes_again(vqgan: VQGAN, vqgan_folder: Path, tmp_path: Path) -> None:
+    vqgan.save(tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (vqgan_folder / name).read_bytes()
+    with pytest.raises(StoreError, match="published already"):
+        vqgan.save(tmp_path / "again")
+
+
+@pytest.mark.parametrize("fault", ["missing", "foreign", "shape"])
+def test_weights_of_another_network_are_refused(vqgan_folder: Path, tmp_path: Path, fault: str) -> None:
+    folder = Path(shutil.copytree(vqgan_folder, tmp_path / "vqgan"))
+    state = load_file(folder / "model.safetensors")
+    if fault == "missing":
+        del state["decoder.conv_in.bias"]
+    elif fault == "foreign":
+        state["loss.discriminator.weight"] = torch.zeros(1)
+    else:
+        state["quantize.embedding.weight"] = torch.zeros(23, 8)
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"decoder\.conv_in\.bias|loss\.discriminator|quantize\.embedding"):
+        VQGAN.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_channels": 48},
+        {"resolution": 18},
+        {"resolution": 1 << 20},
+        {"num_embeddings": 1 << 30},
+        {"channel_multiplier": []},
+        {"channel_multiplier": "wide"},
+        {"double_latent": True},
+        {"embed_dim": None},
+    ],
+)
+def test_configurations_out_of_bounds_are_refused(
+    vqgan_folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = Path(shutil.copytree(vqgan_folder, tmp_path / "vqgan"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        VQGAN.load(folder)
+
+
+def test_loading_moves_nobodys_chance(vqgan_folder: Path) -> None:
+    state = torch.random.get_rng_state()
+    VQGAN.load(vqgan_folder)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_tf32_is_off_inside_and_as_before_outside() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with full_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before

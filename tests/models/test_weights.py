@@ -1,0 +1,85 @@
+"""Weights folders: what is read, what is refused, and what a tokenizer's digest covers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from medmax_pipeline.errors import WeightsError
+from medmax_pipeline.models.weights import check_state, read_config, read_state, tokenizer_digest
+
+
+def test_digest_is_sixty_four_hex_digits_and_stable(vqgan_folder: Path, tmp_path: Path) -> None:
+    digest = tokenizer_digest(vqgan_folder, preprocessing="1")
+    moved = Path(shutil.copytree(vqgan_folder, tmp_path / "elsewhere"))
+    assert len(digest) == 64
+    assert tokenizer_digest(moved, preprocessing="1") == digest
+
+
+def test_digest_follows_weights_configuration_and_preprocessing(vqgan_folder: Path, tmp_path: Path) -> None:
+    base = tokenizer_digest(vqgan_folder, preprocessing="1")
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "config"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"resolution": 32}))
+    weights = Path(shutil.copytree(vqgan_folder, tmp_path / "weights"))
+    (weights / "model.safetensors").write_bytes(b"other")
+    found = {
+        base,
+        tokenizer_digest(vqgan_folder, preprocessing="2"),
+        tokenizer_digest(other, preprocessing="1"),
+        tokenizer_digest(weights, preprocessing="1"),
+    }
+    assert len(found) == 4
+
+
+def test_digest_ignores_fields_that_shape_no_code(vqgan_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "config"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"transformers_version": "9"}))
+    assert tokenizer_digest(other, preprocessing="1") == tokenizer_digest(vqgan_folder, preprocessing="1")
+
+
+def test_digest_costs_no_torch() -> None:
+    code = "import sys, medmax_pipeline.models.weights; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000])
+def test_configurations_that_are_no_object_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        read_config(tmp_path)
+
+
+def test_an_oversized_configuration_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "config.json").open("wb") as handle:
+        handle.truncate(17 << 20)
+    with pytest.raises(WeightsError, match="at most"):
+        read_config(tmp_path)
+
+
+def test_a_missing_configuration_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"has no config\.json"):
+        read_config(tmp_path)
+
+
+def test_a_pickle_in_the_place_of_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\x80\x04}q\x00." * 10)
+    with pytest.raises(WeightsError, match="not a whole safetensors"):
+        read_state(tmp_path)
+
+
+def test_a_missing_state_names_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "vqgan.ckpt").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"found: vqgan\.ckpt"):
+        read_state(tmp_path)
+
+
+def test_all_differences_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"1 missing \(a\); 1 foreign \(b\); 1 of another shape \(c is \(2,\)"):
+        check_state({"b": (1,), "c": (2,)}, {"a": (1,), "c": (3,)}, tmp_path, "a net")
