@@ -1,7 +1,7 @@
 """A recipe's mixture as entries to pack: which occurrences of which samples are kept, dropped or quarantined.
 
-Order of decisions for a sample: admitted at all, all pictures encoded, text usable, not too long. Which samples a source
-offers is curation's matter; order and packs are `tokens/pack.py`.
+Order of decisions for a sample: admitted at all, all pictures encoded, text usable, not too long. Which samples a
+source offers is curation's matter; order and packs are `tokens/pack.py`.
 """
 
 from __future__ import annotations

@@ -190,9 +190,8 @@ def map_tar(path: Path) -> tuple[npt.NDArray[np.uint8], dict[str, _Member]]:
 
 def permutation(count: int, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """0 to count - 1 in the order of SplitMix64 hashes of (seed, epoch, number): the same with every numpy."""
-    with np.errstate(over="ignore"):
-        base = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + np.array([epoch], dtype=np.uint64))
-        return np.argsort(_mix(base + np.arange(count, dtype=np.uint64)), kind="stable")
+    base = _mix(_mix(np.array([seed % 2**64], dtype=np.uint64)) + np.array([epoch], dtype=np.uint64))
+    return np.argsort(_mix(base + np.arange(count).astype(np.uint64)), kind="stable")
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

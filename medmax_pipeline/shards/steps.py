@@ -6,6 +6,7 @@ torch.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -64,7 +65,7 @@ def shards_step(recipe: Recipe, sources: Sequence[str]) -> Step:
         run=run,
         code_version=CODE_VERSION,
         needs=tuple(Need(key) for key in (*TOKENIZERS, "image_codes", *(f"{source}/curated" for source in used))),
-        params={"mixture": _plain(asdict(mixture)), "packing": _plain(asdict(recipe.packing))},
+        params={"mixture": json.loads(json.dumps(asdict(mixture))), "packing": asdict(recipe.packing)},
         locks_on=(*TOKENIZERS, "image_codes", *(f"{source}/curated" for source in mixture.required)),
         group="shards",
         description=f"The mixture of recipe {recipe.name} as packs of whole sequences, in webdataset tars.",
@@ -158,18 +159,3 @@ def _summary(mixed: Mixed, written: Written, recipe: Recipe, image_length: int) 
         "by_source": by_source,
         "by_kind": by_kind,
     }
-
-
-def _plain(value: Mapping[str, object]) -> dict[str, Json]:
-    """A record's fields as JSON has them: tuples become lists."""
-    plain: dict[str, Json] = {}
-    for name, item in value.items():
-        if isinstance(item, tuple):
-            plain[name] = [str(entry) for entry in item]
-        elif isinstance(item, Mapping):
-            plain[name] = {str(key): number for key, number in sorted(item.items())}
-        elif isinstance(item, bool | int | float | str):
-            plain[name] = item
-        else:
-            raise AssertionError(f"{name}: {item!r} has no JSON form here")
-    return plain
