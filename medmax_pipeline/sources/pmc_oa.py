@@ -1,0 +1,101 @@
+"""PMC-OA: captioned sub-figures of open-access articles in PubMed Central (hub `axiong/pmc_oa`).
+
+Quirks of the upstream, each met below: the row's `image` is a bare name while the archive's members sit in a folder, so
+rows and members join by base name; captions may be NaN or empty; rows without a member and members without a row are
+normal; files called `.jpg` may hold another format, palettes included; one picture may have several rows. There is no
+official split any more. Sub-figures of one article are near duplicates, so whole articles are held out for evaluation.
+
+Not mended here: caption pieces that belong to another panel, captions that start with "A.", charts and diagrams.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from medmax_pipeline.errors import RowError
+from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn
+from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
+
+CAPTIONS: Final = "pmc_oa.jsonl"
+ARCHIVE: Final = "images.zip"
+PROMPT: Final = "Please describe this picture."
+"""The captioning prompt of the published evaluation code."""
+HELD_OUT_PERCENT: Final = 20
+"""Ours: share of articles held out for evaluation; the publisher has no split and the paper's is not published."""
+CAPTION_EMPTY: Final = "caption_empty"
+CAPTION_NOT_TEXT: Final = "caption_nan"
+_ARTICLE = re.compile(r"(PMC\d+)_")
+
+
+def rows(files: RowFiles) -> Iterator[Row]:
+    """Rows of the caption file."""
+    return files.jsonl(CAPTIONS)
+
+
+def split_of(pmcid: str) -> Split:
+    """The split of a whole article, from its id alone."""
+    number = int(hashlib.sha256(b"pmc_oa:" + pmcid.encode()).hexdigest()[:8], 16)
+    return "eval" if number % 100 < HELD_OUT_PERCENT else "train"
+
+
+def adapt(row: Mapping[str, Any]) -> Adapted:
+    """One sub-figure with its caption.
+
+    Raises:
+        RowError: `image` or `caption` is missing, or the name does not begin with an article's id.
+    """
+    try:
+        image, caption = str(row["image"]), row["caption"]
+    except KeyError as error:
+        raise RowError(f"no {error} in the row; expected the keys image and caption.") from error
+    article = _ARTICLE.match(image)
+    if article is None:
+        raise RowError(f"image is {image!r}; expected PMC<id>_<figure>_<subfigure>.jpg.")
+    if caption is None or caption != caption:  # JSON NaN
+        return Drop(CAPTION_NOT_TEXT, image)
+    caption = str(caption).strip()
+    if not caption:
+        return Drop(CAPTION_EMPTY, image)
+    pmcid = article.group(1)
+    return Draft(
+        key=f"{image}#{hashlib.sha256(caption.encode()).hexdigest()[:16]}",  # a picture may have several captions
+        split=split_of(pmcid),
+        kind="captioning",
+        turns=(Turn("user", f"{IMAGE}{PROMPT}"), Turn("assistant", caption)),
+        images=(ImageRef(ARCHIVE, image),),
+        answer=caption,
+        context=caption,
+        extra=json.dumps({"pmcid": pmcid}),
+    )
+
+
+SOURCE = Source(
+    key="pmc_oa",
+    title="PMC-OA",
+    access=Access(
+        kind="manual",
+        page="https://huggingface.co/datasets/axiong/pmc_oa",
+        how=f"Download {CAPTIONS} and {ARCHIVE} (24.6 GB) and leave the archive packed.",
+        repo="axiong/pmc_oa",
+    ),
+    licence=Licence(
+        "OpenRAIL",
+        "https://huggingface.co/datasets/axiong/pmc_oa",
+        "2026-11-23, from memory of the card; the articles are of PMC's commercial-use subset",
+    ),
+    credentialed=False,
+    files=(
+        ExpectedFile(CAPTIONS, "one JSON object a line: image, caption"),
+        ExpectedFile(ARCHIVE, "the sub-figures, below caption_T060_filtered_top4_sep_v0_subfigures/", pictures=True),
+    ),
+    row_count=Count(1_650_000, "rounded; Awesome-Medical-Dataset's PMC-OA page"),
+    image_count=Count(None, "not published apart from the rows; counted at ingest"),
+    split_rule=f"ours: {HELD_OUT_PERCENT} % of the articles, by the hash of the PMC id, are eval",
+    rows=rows,
+    adapt=adapt,
+    example={"image": "PMC0000001_Fig3_4.jpg", "caption": "A. Axial T2-weighted image of the knee."},
+)
