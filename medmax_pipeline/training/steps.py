@@ -1,0 +1,80 @@
+"""The `checkpoint/<recipe>` asset: shards and a base model in, a tuned model out. Loads no torch; the work is launched.
+
+model/          a transformers folder with its tokenizer.json: the tuned model, an adapter merged into it
+adapter/        for LoRA: the adapter alone, as peft reads it
+recipe.json     what decided the result
+log/            metrics.jsonl (a line a step), curve.png, run.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from medmax_pipeline.config import Recipe
+from medmax_pipeline.errors import ConfigError, TokenError
+from medmax_pipeline.files import Json, read_json, sha256_file, write_json
+from medmax_pipeline.records import Counts
+from medmax_pipeline.shards.layout import INDEX, VOCABULARY
+from medmax_pipeline.steps import Need, Outcome, Run, Step
+from medmax_pipeline.training.job import Job, result_parameters
+
+CODE_VERSION = "1"
+"""Raise when the same recipe, shards and base model give other weights."""
+TOKENIZER = "tokenizer.json"
+
+
+def checkpoint_step(recipe: Recipe) -> Step:
+    """The step that tunes the base model by this recipe."""
+    shards = f"shards/{recipe.name}"
+    return Step(
+        key=f"checkpoint/{recipe.name}",
+        run=lambda ctx: tune(ctx, recipe),
+        code_version=CODE_VERSION,
+        needs=(Need(shards), Need("base_model"), Need("text_tokenizer"), Need("image_tokenizer")),
+        params=result_parameters(recipe),
+        group="training",
+        description=f"The base model tuned by the recipe {recipe.name}: weights, loss curve, what decided them.",
+    )
+
+
+def tune(ctx: Run, recipe: Recipe) -> Outcome:
+    """Check that the inputs belong together, launch the training, and say what came out.
+
+    Raises:
+        ConfigError: credentialed shards, and the recipe does not admit them.
+        TokenError: shards, tokenizer and model speak different vocabularies.
+        LaunchError: the training ended badly; the next attempt goes on from its last checkpoint.
+    """
+    shards, base = ctx.inputs[f"shards/{recipe.name}"], ctx.inputs["base_model"].folder
+    if shards.manifest.credentialed and not recipe.mixture.admit_credentialed:
+        raise ConfigError(
+            f"shards/{recipe.name} holds credentialed samples, but {recipe.name}.toml does not admit them. Set "
+            "mixture.admit_credentialed = true if you may train on them, or leave their sources out of the mixture."
+        )
+    check_vocabularies(shards.folder, {"base_model": base, "text_tokenizer": ctx.inputs["text_tokenizer"].folder})
+    job = Job(recipe=recipe, shards=str(shards.folder), base=str(base), out=str(ctx.out), work=str(ctx.work / "states"))
+    path = ctx.work / "job.json"
+    write_json(path, asdict(job))
+    ctx.launch(["medmax_pipeline.training", str(path)])
+    report: dict[str, Json] = read_json(ctx.out / "log" / "run.json")
+    sequences = pq.ParquetFile(shards.folder / INDEX).metadata.num_rows
+    return Outcome(counts=Counts(taken=sequences, kept=sequences), summary=report)
+
+
+def check_vocabularies(shards: Path, holders: dict[str, Path]) -> None:
+    """Refuse shards whose ids were given by another tokenizer.json than that of a model or tokenizer folder.
+
+    Raises:
+        TokenError: naming the folder that differs.
+    """
+    written = read_json(shards / VOCABULARY).get("text_tokenizer")
+    for name, folder in holders.items():
+        found = sha256_file(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else "none"
+        if found != written:
+            raise TokenError(
+                f"{name} has the {TOKENIZER} {found[:12]}, the shards were written with {str(written)[:12]}: their ids "
+                "mean different things. Make the shards again with this build's tokenizer."
+            )

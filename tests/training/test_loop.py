@@ -1,0 +1,194 @@
+"""Whole runs of a tiny model: learning, killing and resuming, adapters, what is left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.files import sha256_file, write_json
+from medmax_pipeline.models.chameleon import MixedModalChameleon
+from medmax_pipeline.shards.reader import PackReader
+from medmax_pipeline.training.adapt import adapted
+from medmax_pipeline.training.data import collate
+from medmax_pipeline.training.job import Job
+from medmax_pipeline.training.loop import TrainingDiverged, train
+from tests.training.conftest import World, recipe_of, sequences, shards_of
+
+MakeJob = Callable[..., Job]
+
+
+def run(job: Job, log: Callable[[str], None] = lambda line: None) -> list[dict[str, float]]:
+    """The metrics of a finished run."""
+    train(job, PackReader(Path(job.shards)), log)
+    return [json.loads(line) for line in (Path(job.out) / "log" / "metrics.jsonl").read_text().splitlines()]
+
+
+def digests(job: Job) -> dict[str, str]:
+    """sha256 of every result file but the ones that tell times."""
+    out = Path(job.out)
+    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "run.json")
+    return {path.relative_to(out).as_posix(): sha256_file(path) for path in files}
+
+
+def test_eight_interleaved_samples_are_learnt_by_heart_in_both_modalities(
+    world: World, make_job: MakeJob, tmp_path: Path
+) -> None:
+    items = sequences(world.vocabulary, 8, 3)
+    shards = shards_of(tmp_path / "eight", world.vocabulary, [items])
+    job = replace(make_job(schedule={"epochs": 150, "peak_lr": 1e-2, "checkpoint_steps": 1000}), shards=str(shards))
+    metrics = run(job)
+    assert metrics[0]["text_loss"] > 3
+    assert metrics[0]["image_loss"] > 2.5
+    # words after a shared prefix may be chance; these samples' prompts differ, so nothing stays open
+    assert metrics[-1]["text_loss"] < 0.1
+    assert metrics[-1]["image_loss"] < 0.1
+
+
+def test_the_same_job_gives_the_same_bytes(make_job: MakeJob) -> None:
+    first, second = make_job("first"), make_job("second")
+    run(first)
+    run(second)
+    assert digests(first) == digests(second)
+    assert {"model/model.safetensors", "model/tokenizer.json", "recipe.json", "log/curve.png"} <= digests(first).keys()
+
+
+KILL_AT_STEPS = (3, 9, 17)
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from medmax_pipeline.shards.reader import PackReader
+from medmax_pipeline.training import loop
+from medmax_pipeline.training.job import read_job
+
+job, inside = read_job(Path(sys.argv[1])), loop._step
+for step in map(int, sys.argv[2:]):
+    def dying(job, setup, batch, number, steps):
+        if number == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inside(job, setup, batch, number, steps)
+    child = os.fork()  # one import of torch for all; nothing has been computed yet, so no thread is lost
+    if child == 0:
+        loop._step = dying
+        loop.train(job, PackReader(Path(job.shards)), print)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_bytes_of_an_undisturbed_run(make_job: MakeJob, tmp_path: Path) -> None:
+    lora = {"adapter": {"kind": "lora", "rank": 4, "alpha": 4, "dropout": 0.2}}  # dropout draws from the generator
+    whole, killed = make_job("whole", **lora), make_job("killed", **lora)
+    run(whole)
+    path = tmp_path / "job.json"
+    write_json(path, asdict(killed))
+    steps = [str(step) for step in KILL_AT_STEPS]
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(path), *steps], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert not Path(killed.out).exists()
+    told: list[str] = []
+    run(killed, told.append)
+    assert "goes on after step 16 of 24" in told
+    assert digests(killed) == digests(whole)
+
+
+def test_a_damaged_newest_state_is_passed_over_for_the_one_before(make_job: MakeJob) -> None:
+    whole, torn = make_job("whole"), make_job("torn")
+    run(whole)
+    run(torn)
+    states = sorted(Path(torn.work).iterdir())
+    assert [folder.name for folder in states] == ["step-00000016", "step-00000020"]
+    damaged = states[-1] / "state.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    again = replace(torn, out=torn.out + "-again")
+    told: list[str] = []
+    run(again, told.append)
+    assert told[:2] == ["step-00000020 is damaged and is passed over", "goes on after step 16 of 24"]
+    assert digests(again) == digests(whole)
+
+
+def test_recomputing_activations_changes_the_memory_and_not_the_losses(make_job: MakeJob) -> None:
+    plain, thrifty = make_job("plain"), replace(make_job("thrifty"), recompute=True)
+    losses = [[record["loss"] for record in run(job)] for job in (plain, thrifty)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_another_runs_state_is_refused(make_job: MakeJob) -> None:
+    job = make_job()
+    run(job)
+    with pytest.raises(ConfigError, match="state of another run"):
+        run(replace(make_job(seed=1), out=job.out + "-other"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_model(make_job: MakeJob) -> None:
+    job = make_job(schedule={"peak_lr": 1e30, "clip_norm": 1e30})
+    with pytest.raises(TrainingDiverged, match=r"step \d+ of 24: loss .*finite numbers expected"):
+        run(job)
+    assert not (Path(job.out) / "model").exists()
+
+
+def test_full_tuning_moves_the_transformer_and_leaves_the_image_tokenizer(world: World, make_job: MakeJob) -> None:
+    job = make_job()
+    run(job)
+    before = MixedModalChameleon.load(world.base).state_dict()
+    after = MixedModalChameleon.load(Path(job.out) / "model").state_dict()
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {name for name in before if name.startswith("model.vqmodel.")}
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's, of transformers
+def test_the_merged_model_answers_as_base_and_adapter_do(world: World, make_job: MakeJob) -> None:
+    from peft import PeftModel
+
+    job = make_job(adapter={"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.0}, schedule={"peak_lr": 3e-2})
+    run(job)
+    batch = collate(PackReader(Path(job.shards)).pack(0), frozenset(), "sample")
+    merged = MixedModalChameleon.load(Path(job.out) / "model")
+    base = MixedModalChameleon.load(world.base)
+    call = (batch.ids_T, batch.positions_T, batch.cu_seqlens)
+    with torch.no_grad():
+        untuned = base.hidden_states(*call)
+        both = PeftModel.from_pretrained(base, Path(job.out) / "adapter").eval().get_base_model()
+        assert isinstance(both, MixedModalChameleon)
+        torch.testing.assert_close(merged.hidden_states(*call), both.hidden_states(*call), rtol=1e-4, atol=1e-5)
+        assert (merged.hidden_states(*call) - untuned).abs().max() > 1e-2
+
+
+def test_results_hold_no_path_of_this_machine(make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job(adapter={"kind": "lora"})
+    run(job)
+    for path in Path(job.out).rglob("*"):
+        assert path.is_dir() or str(tmp_path.parent).encode() not in path.read_bytes(), path.name
+
+
+def test_lora_on_the_7b_learns_the_papers_number_of_parameters() -> None:
+    from transformers import ChameleonConfig
+
+    config = ChameleonConfig(vocab_size=65536, vocabulary_map={"<image>": 8711, "IMGIMGAZ": 4})
+    with torch.device("meta"):
+        model = MixedModalChameleon(config)
+        adapted(model, recipe_of(adapter={"kind": "lora"}).adapter)
+    learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert learned == 32 * (4 * 16 * (4096 + 4096) + 3 * 16 * (4096 + 11008)) == 39_976_960
+
+
+def test_the_command_prints_its_log_and_ends_with_a_report(make_job: MakeJob, tmp_path: Path, project: Path) -> None:
+    job = make_job()
+    write_json(tmp_path / "job.json", asdict(job))
+    ended = subprocess.run(
+        [sys.executable, "-m", "medmax_pipeline.training", str(tmp_path / "job.json")],
+        capture_output=True, text=True, check=False, cwd=project, env={**os.environ, "MEDMAX_STORE": "nowhere"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert any(line.startswith("step 20  loss ") and "tokens/s" in line and line.endswith(" left") for line in lines)
+    report = json.loads(lines[-1])
+    assert report["steps"] == 24
+    assert report["text_loss"] > 0
+    assert report["image_loss"] > 0
