@@ -138,4 +138,5 @@ def _faulty(tree: Tree, rows: Sequence[dict[str, Any]], pictures: Sequence[Pictu
         {**model, "qid": str(len(rows) + place), "image_name": name}
         for place, name in enumerate((ABSENT, TRUNCATED, NOT_A_PICTURE))
     ]
-    return [*faulty, {**model, "question": "What kind of image is this?", "answer": pictures[0].modality}]
+    again = {"question": "What kind of image is this?", "answer": pictures[0].modality, "answer_type": "OPEN"}
+    return [*faulty, {**model, **again}]
