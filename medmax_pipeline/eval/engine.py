@@ -120,9 +120,9 @@ class Engine:
         return np.asarray(codes_BN.numpy(), dtype=np.int64)
 
     def pixels(self, codes_BN: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Codes as pictures: (B, H, W, 3) uint8 RGB."""
+        """Codes as pictures: (B, H, W, 3) uint8 RGB. One at a time, so that no pixel depends on the company."""
         import torch
 
         device = next(self.vqgan.parameters()).device
-        pixels_BCHW = self.vqgan.decode(torch.from_numpy(codes_BN).to(device)).cpu().numpy()
-        return to_levels(pixels_BCHW.transpose(0, 2, 3, 1))
+        pictures = [self.vqgan.decode(torch.from_numpy(codes_N)[None].to(device)).cpu().numpy() for codes_N in codes_BN]
+        return to_levels(np.concatenate(pictures).transpose(0, 2, 3, 1))

@@ -1,0 +1,142 @@
+"""The steps of the room in a real ledger: one process a model, reuse, locks, and a task that changed alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from medmax_pipeline.config import Evaluation
+from medmax_pipeline.errors import ConfigError, LaunchError
+from medmax_pipeline.eval.__main__ import main
+from medmax_pipeline.eval.records import ITEMS, read_records, record_faults
+from medmax_pipeline.eval.steps import eval_step, read_scores, run_together, scores_step
+from medmax_pipeline.eval.tasks import task
+from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.manifest import Lock
+from medmax_pipeline.models.weights import tokenizer_digest
+from medmax_pipeline.records import Counts
+from medmax_pipeline.steps import Outcome, Run, Step
+from medmax_pipeline.tokens.image import PREPROCESSING
+from medmax_pipeline.tokens.store import code_folder
+from tests.eval.conftest import World
+
+SOURCES = ("vqa_rad", "pmc_oa")
+TASKS = ("vqa_rad/closed", "image_generation/pmc_oa")
+LIMITS = Evaluation(tasks=TASKS, limit={"vqa_rad/closed": 6, "image_generation/pmc_oa": 3})
+
+
+@dataclass
+class Line:
+    """A store in which everything before the evaluation is published."""
+
+    ledger: Ledger
+    upstream: dict[str, Step]
+    launched: list[Sequence[str]] = field(default_factory=list)
+
+    def launch(self, arguments: Sequence[str]) -> None:
+        """Run the launched module in this process."""
+        self.launched.append(arguments)
+        assert arguments[0] == "medmax_pipeline.eval"
+        if main(list(arguments[1:])):
+            raise LaunchError("the evaluation ended badly")
+
+    def build(self, model: str = "tiny") -> list[str]:
+        """Evaluate one model on all tasks; keys of what had to be made."""
+        steps = [eval_step(model, "base_model", key, LIMITS, SOURCES) for key in TASKS]
+        done = self.ledger.execute_together(steps, run_together, launch=self.launch)
+        return [key for key, (_, made) in done.items() if made]
+
+
+def laid_out(key: str, files: Path, lock: Lock | None = None) -> Step:
+    """A step that publishes a copy of a folder."""
+
+    def run(run: Run) -> Outcome:
+        shutil.copytree(files, run.out, dirs_exist_ok=True)
+        return Outcome(Counts(taken=1, kept=1), licences=("CC0-1.0",), credentialed=False)
+
+    return Step(key, run, "1", lock=(lambda landing: lock) if lock else None)
+
+
+@pytest.fixture
+def line(world: World, store: Path) -> Line:
+    """The world as published artifacts."""
+    folders = {
+        "base_model": world.model,
+        "text_tokenizer": world.text,
+        "image_tokenizer": world.vqgan,
+        "image_codes": world.text,
+        "vqa_rad/samples": world.root / "vqa_rad",
+        "pmc_oa/samples": world.root / "pmc_oa",
+    }
+    made = Line(Ledger(store, "test", store), {key: laid_out(key, folder) for key, folder in folders.items()})
+    for step in made.upstream.values():
+        made.ledger.execute(step)
+    shutil.copytree(world.codes, code_folder(store, tokenizer_digest(world.vqgan, preprocessing=PREPROCESSING)))
+    return made
+
+
+def test_the_tasks_of_one_model_share_one_process_and_publish_their_records(line: Line) -> None:
+    assert line.build() == [f"eval/tiny/{key}" for key in TASKS]
+    assert len(line.launched) == 1
+    for key, items in zip(TASKS, (6, 3), strict=True):
+        artifact = line.ledger.need(f"eval/tiny/{key}")
+        assert record_faults(artifact.folder, artifact.manifest) == []
+        assert artifact.manifest.counts.kept == len(read_records(artifact.folder / ITEMS)) == items
+        assert artifact.manifest.counts.dropped == {"over_limit": {6: 14, 3: 7}[items]}
+        assert artifact.manifest.licences == ("CC0-1.0",)
+
+
+def test_a_second_build_launches_nothing(line: Line) -> None:
+    line.build()
+    assert line.build() == []
+    assert len(line.launched) == 1
+
+
+def test_a_task_whose_version_is_raised_is_run_alone(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.build()
+    raised = replace(task(TASKS[0]), version="2")
+    monkeypatch.setattr("medmax_pipeline.eval.steps.task", lambda key: raised if key == TASKS[0] else task(key))
+    assert line.build() == [f"eval/tiny/{TASKS[0]}"]
+
+
+def test_scores_hold_every_metric_of_both_models_and_the_paired_gain(line: Line) -> None:
+    line.build("tiny")
+    line.build("base")
+    artifact, _ = line.ledger.execute(scores_step("tiny", TASKS, base=True))
+    rows = {(row.model, row.task, row.metric): row for row in read_scores(artifact.folder)}
+    assert len(rows) == artifact.manifest.counts.kept == 2 * (4 + 5)
+    tuned = rows["tiny", "vqa_rad/closed", "accuracy_strict"]
+    assert tuned.value == rows["base", "vqa_rad/closed", "accuracy_strict"].value == tuned.base_value
+    assert (tuned.gain, tuned.gain_low, tuned.gain_high, tuned.n_paired) == (0.0, 0.0, 0.0, 6)
+    assert {row.status for row in rows.values() if row.metric == "biomedclip_score"} == {"locked"}
+    for row in rows.values():
+        records = read_records(line.ledger.need(f"eval/{row.model}/{row.task}").folder / ITEMS)
+        assert row.n == len(records), "a score counts more items than it has records"
+
+
+def test_a_locked_source_locks_its_task_and_leaves_the_other_scores(line: Line, world: World) -> None:
+    lock = Lock("PMC-OA is not here.", "Place its files.")
+    line.ledger.execute(laid_out("pmc_oa/samples", world.root / "pmc_oa", lock))
+    line.build()
+    artifact, _ = line.ledger.execute(scores_step("tiny", TASKS, base=False))
+    assert not artifact.locked
+    rows = read_scores(artifact.folder)
+    assert {row.status for row in rows if row.task == "vqa_rad/closed"} == {"ok"}
+    locked = [row for row in rows if row.task == "image_generation/pmc_oa"]
+    assert {(row.status, row.value) for row in locked} == {("locked", None)}
+    assert "PMC-OA is not here." in locked[0].reason
+    assert locked[0].cure == "Place its files."
+
+
+def test_a_task_whose_source_the_build_lacks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no source for"):
+        eval_step("tiny", "base_model", "vqa_rad/closed", Evaluation(), ("pmc_oa",))
+
+
+def test_an_unknown_task_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match="vqa_rad/closed"):
+        eval_step("tiny", "base_model", "vqa_rad/shut", Evaluation(), SOURCES)
