@@ -3,7 +3,7 @@
 The geometry of the VQGAN of "Taming Transformers" (Esser et al., arXiv 2012.09841), from which Chameleon's image
 tokenizer was made: 3x3 convolution in; residual, attention, residual at the lowest resolution; one level up per
 channel multiplier, each with one residual block more than the encoder's; nearest-neighbour doubling and a 3x3
-convolution between levels; group norm (32 groups), swish, 3x3 convolution out. Module names are those of the published
+convolution between levels; group norm (32 groups, fewer for small networks), swish, 3x3 convolution out. Module names are those of the published
 `vqgan.ckpt` (`decoder.conv_in`, `decoder.mid.block_1`, `decoder.up.0.block.0.norm1`, ...), so that its tensors load
 under their own names. Encoder and quantiser are transformers'.
 
@@ -19,11 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 GROUPS = 32
-"""Groups of every normalisation, as in the published network; channel counts are multiples of it."""
+"""Groups of every normalisation of the published network; stock encoders take channels in multiples of it only."""
+LEAST_GROUP = 4
+"""Channels of the published network's smallest group. With one channel a group, normalising would wipe out the mean of
+every channel, and with it the picture's colour: small networks get fewer groups instead."""
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(num_groups=GROUPS, num_channels=channels, eps=1e-6)
+    return nn.GroupNorm(num_groups=min(GROUPS, channels // LEAST_GROUP), num_channels=channels, eps=1e-6)
 
 
 class ResidualBlock(nn.Module):
