@@ -118,9 +118,13 @@ def organ_questions(pictures: Sequence[Picture], every: int, seed: int) -> list[
 
 
 def open_questions(pictures: Sequence[Picture], every: int) -> list[Question]:
-    """Questions with free answers, one or two for one picture in `every`; some answers are numbers."""
+    """Questions with free answers, one or two for one picture in `every` and for all without a closed topic.
+
+    Some answers are numbers.
+    """
     questions = []
-    for place, picture in enumerate(pictures[::every]):
+    chosen = [each for place, each in enumerate(pictures) if place % every == 0 or each.modality not in CLOSED_WORDINGS]
+    for place, picture in enumerate(chosen):
         questions.append(Question(picture, "What imaging modality is this?", picture.modality, False, "MODALITY"))
         if picture.body_part and place % 2 == 0:
             questions.append(Question(picture, "Which body part is shown?", picture.body_part, False, "ORGAN"))
