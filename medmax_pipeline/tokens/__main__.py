@@ -17,9 +17,9 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         job = read_job(Path(arguments[0]))
-        reader = ImageReader(Path(job.landing), [Path(path) for path in job.images])
         make_deterministic()
-        run_job(job, reader, lambda line: print(line, flush=True))
+        with ImageReader(Path(job.landing), [Path(path) for path in job.images]) as reader:
+            run_job(job, reader, lambda line: print(line, flush=True))
     except MedmaxError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 PROGRESS_S = 5.0
 """Seconds between lines of progress."""
-NOT_READ = "image_missing"
+NOT_READ = "image_refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

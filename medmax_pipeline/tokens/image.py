@@ -14,6 +14,8 @@ agreed range and are refused.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +25,24 @@ from medmax_pipeline.errors import ImageError
 
 PREPROCESSING = "chameleon-1"
 """Part of the tokenizer digest. Raise it when any pixel that comes out of here changes."""
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What the sources ship; decoders of other formats are not asked."""
 MAX_PIXELS = 89_478_485
 """Pixels of a picture before or after the resize; Pillow's own line of warning (256 MiB of RGB)."""
-UNREADABLE, TRUNCATED = "image_unreadable", "image_truncated"
+DECODER_ERRORS = (
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise on broken content, beside OSError."""
+NOT_AN_IMAGE, TRUNCATED = "image_not_an_image", "image_truncated"
 TOO_LARGE, TOO_NARROW, MODE_UNSUPPORTED = "image_too_large", "image_too_narrow", "image_mode_unsupported"
 
 Pixels = npt.NDArray[np.uint8]
@@ -57,12 +72,12 @@ def preprocess(data: bytes, resolution: int) -> Pixels:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError(UNREADABLE, f"{len(data):,} bytes are none of {', '.join(FORMATS)}") from error
+        raise ImageError(NOT_AN_IMAGE, f"{len(data):,} bytes are none of {', '.join(FORMATS)}") from error
     except OSError as error:
-        reason = TRUNCATED if "truncated" in str(error) else UNREADABLE
+        reason = TRUNCATED if "truncated" in str(error) else NOT_AN_IMAGE
         raise ImageError(reason, str(error)) from error
-    except (SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError) as error:
-        raise ImageError(UNREADABLE, repr(error)) from error
+    except DECODER_ERRORS as error:
+        raise ImageError(NOT_AN_IMAGE, repr(error)) from error
 
 
 def fit(image: Image.Image, resolution: int) -> Pixels:

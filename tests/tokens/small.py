@@ -88,7 +88,7 @@ def write_vqgan(folder: Path) -> Path:
         torch.manual_seed(0)
         model = VQGAN(config)
         with torch.no_grad():
-            model.quantize.embedding.weight.copy_(torch.randn(CODES, 8) * 0.5)
+            model.quantize.embedding.weight.copy_(torch.randn(CODES, 8) * 0.05)
         model.save(folder)
     return folder
 

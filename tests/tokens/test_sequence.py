@@ -37,7 +37,7 @@ def image(sequencer: Sequencer, codes: npt.NDArray[np.int64]) -> list[int]:
 
 
 def text(sequencer: Sequencer, said: str) -> list[int]:
-    return sequencer.text.encode(said).tolist()
+    return [int(number) for number in sequencer.text.encode(said)]
 
 
 def test_one_turn_is_begin_prompt_separator_reply_end(sequencer: Sequencer) -> None:
@@ -75,7 +75,7 @@ def test_turns_and_codes_come_back(sequencer: Sequencer, said: list[tuple[list[t
     turns = []
     codes = []
     for index, (parts, last) in enumerate(said):
-        turns.append(Turn(("user", "assistant")[index % 2], "".join(f"{one}<image>" for one, _ in parts) + last))  # type: ignore[arg-type]
+        turns.append(Turn(("user", "assistant")[index % 2], "".join(f"{one}<image>" for one, _ in parts) + last))
         codes += [np.array(shown) for _, shown in parts]
     made = sequencer.sequence(turns, codes)
     found = sequencer.to_turns(made.ids)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,7 +131,7 @@ def test_adding_nothing_makes_no_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codes", [np.zeros((1, 3)), np.zeros((2, 4)), np.full((1, 4), 65_536), np.full((1, 4), -1)])
-def test_codes_that_do_not_fit_are_refused(tmp_path: Path, codes: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_codes_that_do_not_fit_are_refused(tmp_path: Path, codes: npt.NDArray[np.float64]) -> None:
     with pytest.raises(StoreError, match="codes"):
         open_store(tmp_path).add([image_id(1)], codes.astype(np.int64), credentialed=False)
 

@@ -1,0 +1,117 @@
+"""The `image_codes` asset over a real ledger and a launched encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.models.weights import tokenizer_digest
+from medmax_pipeline.tokens.image import PREPROCESSING
+from medmax_pipeline.tokens.steps import image_codes_step
+from medmax_pipeline.tokens.store import CodeStore, code_folder
+from tests.tokens.line import Line
+from tests.tokens.small import VQGAN_N, picture, sample, write_tokenizer, write_vqgan
+
+SHARED, EVAL, TRAIN, SECRET = (picture(number) for number in range(4))
+BAD = b"no picture at all"
+
+
+def ids(*files: bytes) -> tuple[str, ...]:
+    return tuple(sha256_bytes(data) for data in files)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    write_vqgan(folder / "vqgan")
+    write_tokenizer(folder / "text")
+    return folder
+
+
+def make_line(weights: Path, locked: tuple[str, ...] = ()) -> Line:
+    """One open source with evaluation rows and a bad picture, one credentialed source that shares a picture with it."""
+    return Line(
+        weights,
+        {
+            "vqa": [
+                sample(0, images=ids(SHARED)),
+                sample(1, images=ids(TRAIN)),
+                sample(2, images=ids(EVAL), split="eval"),
+                sample(3, images=ids(BAD)),
+                sample(4),
+            ],
+            "cxr": [sample(5, source="cxr", images=ids(SECRET, SHARED), credentialed=True)],
+        },
+        {"vqa": [SHARED, EVAL, TRAIN, BAD], "cxr": [SECRET, SHARED]},
+        locked,
+    )
+
+
+def test_codes_of_curated_and_evaluation_pictures_are_published_sorted(store: Path, weights: Path) -> None:
+    line = make_line(weights)
+    _, made = line.run(store, [image_codes_step(["vqa", "cxr"])])
+    codes = made["image_codes"]
+    table = pq.read_table(codes.folder / "images.parquet").to_pylist()
+    assert [row["image_id"] for row in table] == sorted(ids(SHARED, EVAL, TRAIN, SECRET))
+    digest = tokenizer_digest(weights / "vqgan", preprocessing=PREPROCESSING)
+    held = CodeStore(code_folder(store, digest), VQGAN_N).get_many([row["image_id"] for row in table])
+    assert [row["code_digest"] for row in table] == [sha256_bytes(row.astype("<u2").tobytes()) for row in held]
+
+
+def test_picture_is_credentialed_if_any_sample_that_shows_it_is(store: Path, weights: Path) -> None:
+    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
+    table = pq.read_table(made["image_codes"].folder / "images.parquet").to_pylist()
+    assert {row["image_id"] for row in table if row["credentialed"]} == {*ids(SECRET, SHARED)}
+    assert made["image_codes"].manifest.credentialed
+
+
+def test_bad_picture_is_quarantined_with_its_reason_and_counts_balance(store: Path, weights: Path) -> None:
+    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
+    (row,) = pq.read_table(made["image_codes"].folder / "quarantine.parquet").to_pylist()
+    assert (row["unit"], row["reason"]) == (*ids(BAD), "image_not_an_image")
+    counts = made["image_codes"].manifest.counts
+    assert (counts.taken, counts.kept, dict(counts.quarantined)) == (5, 4, {"image_not_an_image": 1})
+
+
+def test_locked_source_is_left_out_and_named(store: Path, weights: Path) -> None:
+    _, made = make_line(weights, locked=("cxr",)).run(store, [image_codes_step(["vqa", "cxr"])])
+    manifest = made["image_codes"].manifest
+    assert manifest.status == "ok"
+    assert manifest.summary["left_out"] == ["cxr"]
+    assert not manifest.credentialed
+    assert manifest.counts.kept == 3
+
+
+def test_summary_says_what_was_encoded_and_how_well(store: Path, weights: Path) -> None:
+    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
+    summary = made["image_codes"].manifest.summary
+    assert (summary["images"], summary["encoded_now"]) == (4, 4)
+    assert set(summary["psnr_db"]) == {"vqa", "cxr"}  # type: ignore[arg-type]
+    assert 0 < summary["code_usage"] <= 1  # type: ignore[operator]
+    assert 1 <= summary["code_perplexity"] <= 24  # type: ignore[operator]
+    assert (made["image_codes"].folder / "log" / "reconstruction.png").is_file()
+
+
+def test_no_process_is_launched_when_the_store_has_all(store: Path, weights: Path) -> None:
+    line = make_line(weights)
+    line.samples = {"vqa": line.samples["vqa"][:3]}
+    ledger, first = line.run(store, [image_codes_step(["vqa"])])
+    assert len(line.launched) == 1
+    ledger.raise_counter("image_codes")
+    _, second = line.run(store, [image_codes_step(["vqa"])])
+    assert len(line.launched) == 1
+    assert second["image_codes"].manifest.digest == first["image_codes"].manifest.digest
+    assert second["image_codes"].manifest.fingerprint != first["image_codes"].manifest.fingerprint
+
+
+def test_two_stores_come_to_the_same_digest_launched_or_not(tmp_path: Path, weights: Path) -> None:
+    digests = set()
+    for name in ("one", "two"):
+        line = make_line(weights)
+        line.spawn = name == "two"
+        _, made = line.run(tmp_path / name, [image_codes_step(["vqa", "cxr"])])
+        digests.add(made["image_codes"].manifest.digest)
+    assert len(digests) == 1
