@@ -1,0 +1,72 @@
+"""Quirks of VQA-RAD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medmax_pipeline.errors import RowError
+from medmax_pipeline.records import Draft, Drop
+from medmax_pipeline.sources import SOURCES
+
+
+def adapt(**changes: Any) -> Draft:
+    made = SOURCES["vqa_rad"].adapt({**SOURCES["vqa_rad"].example, **changes})
+    assert isinstance(made, Draft)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("phrase", "split"),
+    [("freeform", "train"), ("para", "train"), ("test_freeform", "eval"), ("test_para", "eval")],
+)
+def test_phrase_type_is_the_split(phrase: str, split: str) -> None:
+    assert adapt(phrase_type=phrase).split == split
+
+
+def test_an_unknown_phrase_type_is_no_row_of_ours() -> None:
+    with pytest.raises(RowError, match="phrase_type is 'validation'"):
+        adapt(phrase_type="validation")
+
+
+def test_a_missing_key_is_named() -> None:
+    row = {name: value for name, value in SOURCES["vqa_rad"].example.items() if name != "answer"}
+    with pytest.raises(RowError, match="no 'answer'"):
+        SOURCES["vqa_rad"].adapt(row)
+
+
+@pytest.mark.parametrize("question", ["Is it so? -open", "Is it so? - open ", "Is it so?-OPEN", "Is  it\tso? "])
+def test_the_open_mark_and_odd_blanks_leave_the_question(question: str) -> None:
+    assert adapt(question=question).turns[0].text == "<image>Is it so?"
+
+
+@pytest.mark.parametrize("answer", ["Yes", "yes ", "YES\t"])
+def test_yes_in_any_case_is_closed_and_lower_case(answer: str) -> None:
+    made = adapt(answer=answer, answer_type="OPEN")
+    assert (made.kind, made.answer, made.turns[1].text, made.answer_type) == ("vqa_closed", "yes", "yes", "OPEN")
+
+
+def test_a_closed_answer_other_than_yes_or_no_is_open_and_keeps_the_publishers_word_and_its_case() -> None:
+    made = adapt(answer="Left ", answer_type="CLOSED ")
+    assert (made.kind, made.answer, made.answer_type) == ("vqa_open", "Left", "CLOSED")
+
+
+def test_numbers_become_text() -> None:
+    made = adapt(answer=3, qid=12)
+    assert (made.answer, made.key) == ("3", "12")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"answer": "  "}, "answer_empty"),
+        ({"answer": None}, "answer_empty"),
+        ({"question": ""}, "question_empty"),
+        ({"image_name": "NULL"}, "image_not_named"),
+    ],
+)
+def test_an_unusable_row_is_dropped_by_name(changes: dict[str, Any], reason: str) -> None:
+    made = SOURCES["vqa_rad"].adapt({**SOURCES["vqa_rad"].example, **changes})
+    assert isinstance(made, Drop)
+    assert made.reason == reason
