@@ -102,8 +102,8 @@ class Recipe:
 class Weights:
     """Where a network's or a tokenizer's files come from."""
 
-    kind: Literal["sample", "folder", "seeded"]
-    """`sample`: shipped with the package; `folder`: `landing/<name>/` holds them; `seeded`: initialised from `size`."""
+    kind: Literal["sample", "seeded"]
+    """`sample`: shipped with the package; `seeded`: initialised from `size` and `seed`."""
     size: Mapping[str, int] = field(default_factory=dict)
     """Fields of the network's configuration, for `seeded`."""
     seed: int = 0

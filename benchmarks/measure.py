@@ -1,0 +1,50 @@
+"""How benchmarks measure: variants interleaved round by round, medians, ratios to the baseline of the same run.
+
+The baseline runs twice (A and A'); a ratio inside their spread, or below 1.15, is no difference.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+NO_DIFFERENCE = 1.15
+"""Below this, noise of a shared machine explains a ratio."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a benchmark compares: the first variant is the baseline; all do the same work, which `check` has proven."""
+
+    title: str
+    unit: str
+    variants: Mapping[str, Callable[[], object]]
+    clock: Callable[[], float] = time.process_time
+    rounds: int = 7
+
+
+def report(claim: Claim) -> str:
+    """Run a claim; its table as Markdown: median seconds, and how many times faster than the baseline."""
+    names = list(claim.variants)
+    order = [*names, names[0]]
+    taken: list[list[float]] = [[] for _ in order]
+    for variant in claim.variants.values():
+        variant()
+    for _ in range(claim.rounds):
+        for place, name in enumerate(order):
+            started = claim.clock()
+            claim.variants[name]()
+            taken[place].append(claim.clock() - started)
+    medians = [statistics.median(times) for times in taken]
+    spread = max(medians[0], medians[-1]) / max(min(medians[0], medians[-1]), 1e-9)
+    lines = [f"### {claim.title}", "", f"| variant | {claim.unit} | faster than the first |", "| --- | ---: | ---: |"]
+    for name, median in zip(names, medians[:-1], strict=True):
+        ratio = medians[0] / max(median, 1e-9)
+        plain = abs(ratio - 1) < max(spread, NO_DIFFERENCE) - 1
+        lines.append(
+            f"| {name} | {median:.4f} | {'-' if name == names[0] else 'no difference' if plain else f'{ratio:.2f}x'} |"
+        )
+    lines.append(f"\nMedian of {claim.rounds} interleaved rounds; the baseline against itself: {spread:.2f}x.")
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""`medmax …`: what people ask of a build from the command line, without the orchestrator.
+
+Reading and explaining only; making things is `dagster job execute` or the web UI. Faults of ours end in one line and
+exit code 2, findings (a broken store) in exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from medmax_pipeline import __version__, config
+from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.ledger import Ledger
+
+
+def _ledger(settings: config.Settings) -> Ledger:
+    return Ledger(settings.store, settings.build.name, settings.landing)
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """What would run and why, and what is locked."""
+    from medmax_pipeline import graph
+
+    settings = config.load(arguments.config)
+    planned = _ledger(settings).plan(graph.steps(settings))
+    if arguments.json:
+        for item in planned:
+            print(json.dumps(item._asdict()))
+        return 0
+    width = max(len(item.key) for item in planned)
+    for item in planned:
+        print(f"{item.key:<{width}}  {item.action:<7}{item.reason}")
+    todo = [item for item in planned if item.action in ("run", "after")]
+    locked = sum(item.action == "locked" for item in planned)
+    print(f"\n{len(todo)} of {len(planned)} would run or may have to, {locked} locked, the rest is reused.")
+    return 0
+
+
+def lineage(arguments: argparse.Namespace) -> int:
+    """Everything behind an artifact, down to raw files, from manifests alone."""
+    from medmax_pipeline import lineage as trail
+
+    ledger = _ledger(config.load(arguments.config))
+    found = trail.closure(ledger, ledger.need(arguments.artifact))
+    if arguments.json:
+        print(json.dumps(trail.to_json(found), indent=1))
+    else:
+        print("\n".join(trail.to_text(found)))
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Hash the store again and compare with its manifests; exit 1 where something differs."""
+    from medmax_pipeline import lineage as trail
+
+    ledger = _ledger(config.load(arguments.config))
+    faults = list(trail.verify(ledger))
+    for fault in faults:
+        print(f"{fault.path}: {fault.problem}")
+    print(f"{len(faults)} faults." if faults else "Every file has the bytes its manifest names.")
+    return 1 if faults else 0
+
+
+def stale(arguments: argparse.Namespace) -> int:
+    """Scores that are out of date, and why."""
+    from medmax_pipeline import graph
+
+    settings = config.load(arguments.config)
+    found = graph.stale_evaluations(_ledger(settings), graph.steps(settings))
+    for item in found:
+        print(json.dumps(item._asdict()) if arguments.json else f"{item.key}: {item.reason}")
+    if not found and not arguments.json:
+        print("All scores are fresh.")
+    return 0
+
+
+def sources(arguments: argparse.Namespace) -> int:
+    """Every source: access, licence, whether its files are here and how to get them."""
+    from medmax_pipeline.sources import SOURCES
+
+    settings = config.load(arguments.config)
+    ledger = _ledger(settings)
+    for key, source in SOURCES.items():
+        raw = ledger.current(f"{key}/raw")
+        samples = ledger.current(f"{key}/samples")
+        state = "not looked for yet" if raw is None else "locked" if raw.locked else "unlocked"
+        rows = samples.manifest.counts.kept if samples is not None and not samples.locked else None
+        facts = {
+            "key": key,
+            "title": source.title,
+            "access": source.access,
+            "licence": source.licence.name,
+            "credentialed": source.credentialed,
+            "state": state,
+            "samples": rows,
+            "cure": raw.manifest.lock.cure if raw is not None and raw.manifest.lock is not None else "",
+        }
+        if arguments.json:
+            print(json.dumps(facts))
+            continue
+        flag = ", credentialed" if source.credentialed else ""
+        count = f", {rows} samples" if rows is not None else ""
+        print(f"{key:<12}{state:<20}{source.access:<8}{source.licence.name}{flag}{count}")
+        if facts["cure"]:
+            print(f"{'':<12}to unlock: {facts['cure']}")
+    return 0
+
+
+def results(arguments: argparse.Namespace) -> int:
+    """Where report, checkpoint and scores lie, the scores themselves, and what to try next."""
+    from medmax_pipeline.report.summary import result_lines
+
+    settings = config.load(arguments.config)
+    print("\n".join(result_lines(_ledger(settings), tuple(settings.recipes))))
+    return 0
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
+    "plan": (plan, True),
+    "lineage": (lineage, True),
+    "verify": (verify, False),
+    "stale": (stale, True),
+    "sources": (sources, True),
+    "results": (results, False),
+}
+"""Each command, and whether it speaks JSON too."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar; the help of a command is the first line of its docstring."""
+    made = argparse.ArgumentParser(prog="medmax", description="MedMax as a pipeline: look into a build.")
+    made.add_argument("--version", action="version", version=__version__)
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (function, speaks_json) in COMMANDS.items():
+        text = (function.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
+        if speaks_json:
+            command.add_argument("--json", action="store_true", help="JSON for machines")
+        if name == "lineage":
+            command.add_argument("artifact", help="asset key, e.g. checkpoint/sample")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    chosen = parser().parse_args(arguments)
+    try:
+        return COMMANDS[chosen.command][0](chosen)
+    except MedmaxError as error:
+        print(f"medmax: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `medmax … | head`
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""The whole line, as a stranger runs it: one build by command, and everything that must hold of it afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from medmax_pipeline import config, graph, lineage
+from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.shards.reader import PackReader
+
+pytestmark = pytest.mark.slow
+
+
+def dagster(environment: Mapping[str, str], project: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the virtual environment from the project's folder."""
+    tool = Path(sys.executable).parent / command[0]
+    return subprocess.run(
+        [tool, *command[1:]], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of this test run alone."""
+    root = tmp_path_factory.mktemp("line")
+    (root / "home").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDMAX_", "DAGSTER_"))}
+    return kept | {
+        "DAGSTER_HOME": str(root / "home"),
+        "MEDMAX_STORE": str(root / "store"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def built(environment: dict[str, str], project: Path) -> Path:
+    """The store after `dagster job execute -m … -j full_rebuild`."""
+    done = dagster(
+        environment, project, "dagster", "job", "execute", "-m", "medmax_pipeline.definitions", "-j", "full_rebuild"
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return Path(environment["MEDMAX_STORE"])
+
+
+def settings_of(store: Path, project: Path, landing: Path | None = None) -> config.Settings:
+    """The sample build over another store."""
+    loaded = config.load(project / "configs" / "sample.toml")
+    return config.Settings(loaded.build, loaded.recipes, store, landing or store / "landing" / "sample")
+
+
+def ledger_of(store: Path, project: Path) -> Ledger:
+    """The ledger of the sample build in `store`."""
+    made = settings_of(store, project)
+    return Ledger(made.store, made.build.name, made.landing)
+
+
+def copied(built: Path, tmp_path: Path) -> Path:
+    """A copy of the built store that a test may spoil."""
+    return Path(shutil.copytree(built, tmp_path / "store"))
+
+
+def test_every_asset_of_the_graph_is_published_and_none_is_locked(built: Path, project: Path) -> None:
+    ledger = ledger_of(built, project)
+    locked = [step.key for step in graph.steps(settings_of(built, project)) if ledger.need(step.key).locked]
+    assert locked == []
+
+
+def test_every_count_adds_up(built: Path, project: Path) -> None:
+    ledger = ledger_of(built, project)
+    for step in graph.steps(settings_of(built, project)):
+        assert ledger.need(step.key).manifest.counts.balanced, step.key
+
+
+def test_the_tuned_model_beats_its_base_on_held_out_files_by_fifteen_points(built: Path, project: Path) -> None:
+    scores = json.loads((ledger_of(built, project).need("scores/sample").folder / "scores.json").read_text())
+    row = next(
+        r for r in scores if (r["model"], r["task"], r["metric"]) == ("sample", "vqa_rad/closed", "accuracy_strict")
+    )
+    assert row["gain"] >= 0.15, row
+    assert row["gain_low"] > 0, "the interval of the gain must not reach zero"
+
+
+def test_a_score_of_absent_weights_is_locked_and_has_no_value(built: Path, project: Path) -> None:
+    scores = json.loads((ledger_of(built, project).need("scores/sample").folder / "scores.json").read_text())
+    locked = [row for row in scores if row["status"] == "locked"]
+    assert {row["metric"] for row in locked} == {"biomedclip_score"}
+    assert all(row["value"] is None and row["cure"] for row in locked)
+
+
+def test_a_second_build_makes_nothing_and_starts_no_process(
+    built: Path, environment: dict[str, str], project: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")}
+    done = dagster(
+        environment | {"DAGSTER_MODULE_NAME": "medmax_pipeline.definitions"},
+        project,
+        *("dagster", "job", "execute", "-j", "full_rebuild"),
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path: path.stat().st_mtime_ns for path in built.rglob("manifest.json")} == before
+    assert "EXTERNAL_PIPES" not in done.stdout + done.stderr
+
+
+def test_dg_launch_works_from_the_projects_folder(built: Path, environment: dict[str, str], project: Path) -> None:
+    done = dagster(environment, project, "dg", "launch", "--job", "full_rebuild")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def test_the_bare_command_fails_as_the_readme_says(environment: dict[str, str], project: Path) -> None:
+    done = dagster(environment, project, "dagster", "job", "execute", "-j", "full_rebuild")
+    assert done.returncode == 2
+    assert "Invalid set of CLI arguments" in done.stdout + done.stderr
+
+
+def test_lineage_reaches_every_raw_file_with_digest_and_licence_without_dagsters_home(
+    built: Path, environment: dict[str, str], project: Path, tmp_path: Path
+) -> None:
+    done = dagster(
+        {**environment, "DAGSTER_HOME": str(tmp_path / "deleted")},
+        project,
+        *("medmax", "lineage", "checkpoint/sample", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    named = {file["path"]: file["sha256"] for node in found["nodes"] for file in node["files"]}
+    landing = built / "landing" / "sample"
+    raw = [
+        p
+        for p in landing.rglob("*")
+        if p.is_file() and not any(x.startswith(".") for x in p.relative_to(landing).parts)
+    ]
+    assert raw
+    missing = [p.name for p in raw if len(named.get(p.relative_to(landing).as_posix(), "")) != 64]
+    assert not missing, missing[:5]
+    assert all(node["licences"] for node in found["nodes"] if node["key"].endswith("/samples"))
+
+
+def test_the_store_verifies(built: Path, environment: dict[str, str], project: Path) -> None:
+    done = dagster(environment, project, "medmax", "verify")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_changed_raw_byte_plans_its_cone_only(built: Path, project: Path, tmp_path: Path) -> None:
+    store = copied(built, tmp_path)
+    table = next((store / "landing" / "sample" / "vqa_rad").glob("*.json"))
+    table.write_bytes(
+        table.read_bytes().replace(b"  ", b" \t", 1) if b"  " in table.read_bytes() else table.read_bytes() + b" "
+    )
+    ledger = ledger_of(store, project)
+    plan = {item.key: item.action for item in ledger.plan(graph.steps(settings_of(store, project)))}
+    assert plan["vqa_rad/raw"] == "run"
+    untouched = [
+        key for key in plan if key.startswith(("pmc_oa/raw", "pmc_oa/samples", "mimic_cxr/raw", "mimic_cxr/samples"))
+    ]
+    assert all(plan[key] == "reuse" for key in untouched)
+
+
+def test_a_missing_raw_file_locks_its_cone_and_names_the_file(built: Path, project: Path, tmp_path: Path) -> None:
+    store = copied(built, tmp_path)
+    (store / "landing" / "sample" / "pmc_oa" / "images.zip").unlink()
+    ledger = ledger_of(store, project)
+    planned = {item.key: item for item in ledger.plan(graph.steps(settings_of(store, project)))}
+    assert planned["pmc_oa/raw"].action == "locked"
+    assert "images.zip" in planned["pmc_oa/raw"].reason
+
+
+def test_two_builds_in_two_folders_give_the_same_shards(built: Path, project: Path, tmp_path: Path) -> None:
+    other = settings_of(tmp_path / "store", project)
+    ledger = Ledger(other.store, other.build.name, other.landing)
+    launch = plain_launcher(project)
+    for step in graph.steps(other):
+        if not step.key.startswith(("checkpoint", "eval", "scores", "report")):
+            ledger.execute(step, launch=launch)
+    first, second = ledger_of(built, project).need("shards/sample"), ledger.need("shards/sample")
+    tars = sorted(path.name for path in first.folder.glob("*.tar"))
+    assert tars
+    for name in [*tars, "index.parquet"]:
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+
+
+def plain_launcher(project: Path):  # type: ignore[no-untyped-def]
+    """Runs a module as a subprocess, without Dagster."""
+
+    def launch(arguments: object) -> None:
+        subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=project, capture_output=True)  # type: ignore[misc]
+
+    return launch
+
+
+def test_webdataset_reads_what_the_trainer_reads(built: Path, project: Path) -> None:
+    import numpy as np
+    import webdataset
+
+    folder = ledger_of(built, project).need("shards/sample").folder
+    reader = PackReader(folder)
+    ours = sum(len(reader.pack(number).ids) for number in range(len(reader)))
+    tars = [str(path) for path in sorted(folder.glob("*.tar"))]
+    theirs = sum(np.frombuffer(s["tok.u16"], "<u2").size for s in webdataset.WebDataset(tars, shardshuffle=False))
+    assert ours == theirs > 0
+
+
+def test_no_temporary_file_and_no_work_is_left(built: Path) -> None:
+    assert not [path for path in built.rglob("*") if ".tmp-" in path.name]
+    assert not [path for path in (built / "work").rglob("*") if path.is_file()]
+
+
+def test_the_closure_names_one_checkpoint_for_one_set_of_bytes(built: Path, project: Path) -> None:
+    ledger = ledger_of(built, project)
+    found = lineage.closure(ledger, ledger.need("scores/sample"))
+    keys = {key for key, _ in found.nodes}
+    assert {"sample_corpus", "vqa_rad/raw", "image_codes", "checkpoint/sample", "base_model"} <= keys
