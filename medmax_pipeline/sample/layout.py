@@ -24,7 +24,7 @@ from medmax_pipeline.sample.pictures import Flag, Picture
 
 MARKER: Final = ".layout.json"
 LAYOUT_VERSION: Final = "1"
-"""Raised when the layout of any source changes; a landing folder of another version is laid out anew."""
+"""Raised when the pictures or the layout of any source change: the step runs again and lays the folders out anew."""
 JPEG_QUALITY: Final = 95
 ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)
 OURS: Final = "Apache-2.0"

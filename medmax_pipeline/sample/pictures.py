@@ -193,9 +193,11 @@ def _cut(pixels: Pixels, box: Box) -> Image.Image:
 
 
 def _is_empty(image: Image.Image) -> bool:
-    grey = np.asarray(image.convert("L"))
-    filled = float(np.mean((grey >= 12) & (grey <= 243)))
-    return float(grey.std()) < LEAST_SPREAD or filled < LEAST_FILLED
+    counts = np.array(image.convert("L").histogram(), dtype=np.float64) / (image.width * image.height)
+    levels = np.arange(256)
+    mean = float(counts @ levels)
+    spread = float(counts @ (levels - mean) ** 2) ** 0.5
+    return spread < LEAST_SPREAD or float(counts[12:244].sum()) < LEAST_FILLED
 
 
 @lru_cache(maxsize=128)

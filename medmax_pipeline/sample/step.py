@@ -11,12 +11,12 @@ from typing import Final
 from medmax_pipeline.files import DigestCache, write_json, write_table
 from medmax_pipeline.manifest import External, Lock
 from medmax_pipeline.records import Counts
+from medmax_pipeline.sample.layout import LAYOUT_VERSION
 from medmax_pipeline.sample.packaged import FILES, Skipped
 from medmax_pipeline.sample.pictures import locate_once
 from medmax_pipeline.steps import Outcome, Run, Step
 
 KEY: Final = "sample_corpus"
-CODE_VERSION: Final = "1"
 
 
 def corpus_step() -> Step:
@@ -24,7 +24,7 @@ def corpus_step() -> Step:
     return Step(
         key=KEY,
         run=_run,
-        code_version=CODE_VERSION,
+        code_version=LAYOUT_VERSION,
         external=_external,
         lock=_lock,
         intact=_intact,

@@ -11,8 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.layout import Tree, jpeg
@@ -67,8 +66,12 @@ def vqa_rad(pictures: Sequence[Picture]) -> Tree:
 
 def is_coloured(image: Image.Image) -> bool:
     """Whether the pixels are visibly coloured, not merely stored as RGB."""
-    pixels = np.asarray(image.convert("RGB"), dtype=np.int16)
-    return float((pixels.max(axis=2) - pixels.min(axis=2)).mean()) > COLOUR_SPREAD
+    if image.mode == "L":
+        return False
+    red, green, blue = image.convert("RGB").split()
+    highest = ImageChops.lighter(red, ImageChops.lighter(green, blue))
+    lowest = ImageChops.darker(red, ImageChops.darker(green, blue))
+    return ImageStat.Stat(ImageChops.subtract(highest, lowest)).mean[0] > COLOUR_SPREAD
 
 
 def _questions(pictures: Sequence[Picture], coloured: Mapping[str, bool], split: Split) -> list[Question]:

