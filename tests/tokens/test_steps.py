@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.weights import tokenizer_digest
+from medmax_pipeline.steps import Artifact
 from medmax_pipeline.tokens.image import PREPROCESSING
 from medmax_pipeline.tokens.steps import image_codes_step
 from medmax_pipeline.tokens.store import CodeStore, code_folder
@@ -50,29 +52,39 @@ def make_line(weights: Path, locked: tuple[str, ...] = ()) -> Line:
     )
 
 
-def test_codes_of_curated_and_evaluation_pictures_are_published_sorted(store: Path, weights: Path) -> None:
-    line = make_line(weights)
-    _, made = line.run(store, [image_codes_step(["vqa", "cxr"])])
-    codes = made["image_codes"]
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
+    """A store in which everything was made once."""
+    folder = tmp_path_factory.mktemp("built")
+    make_line(weights).run(folder, [image_codes_step(["vqa", "cxr"])])
+    return folder
+
+
+@pytest.fixture
+def codes(built: Path) -> Artifact:
+    return Ledger(built, "test", built / "landing").need("image_codes")
+
+
+def test_codes_of_train_and_evaluation_pictures_are_sorted(
+    built: Path, codes: Artifact, weights: Path
+) -> None:
     table = pq.read_table(codes.folder / "images.parquet").to_pylist()
     assert [row["image_id"] for row in table] == sorted(ids(SHARED, EVAL, TRAIN, SECRET))
     digest = tokenizer_digest(weights / "vqgan", preprocessing=PREPROCESSING)
-    held = CodeStore(code_folder(store, digest), VQGAN_N).get_many([row["image_id"] for row in table])
+    held = CodeStore(code_folder(built, digest), VQGAN_N).get_many([row["image_id"] for row in table])
     assert [row["code_digest"] for row in table] == [sha256_bytes(row.astype("<u2").tobytes()) for row in held]
 
 
-def test_picture_is_credentialed_if_any_sample_that_shows_it_is(store: Path, weights: Path) -> None:
-    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
-    table = pq.read_table(made["image_codes"].folder / "images.parquet").to_pylist()
+def test_picture_is_credentialed_if_any_sample_that_shows_it_is(codes: Artifact) -> None:
+    table = pq.read_table(codes.folder / "images.parquet").to_pylist()
     assert {row["image_id"] for row in table if row["credentialed"]} == {*ids(SECRET, SHARED)}
-    assert made["image_codes"].manifest.credentialed
+    assert codes.manifest.credentialed
 
 
-def test_bad_picture_is_quarantined_with_its_reason_and_counts_balance(store: Path, weights: Path) -> None:
-    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
-    (row,) = pq.read_table(made["image_codes"].folder / "quarantine.parquet").to_pylist()
+def test_bad_picture_is_quarantined_with_its_reason_and_counts_balance(codes: Artifact) -> None:
+    (row,) = pq.read_table(codes.folder / "quarantine.parquet").to_pylist()
     assert (row["unit"], row["reason"]) == (*ids(BAD), "image_not_an_image")
-    counts = made["image_codes"].manifest.counts
+    counts = codes.manifest.counts
     assert (counts.taken, counts.kept, dict(counts.quarantined)) == (5, 4, {"image_not_an_image": 1})
 
 
@@ -85,14 +97,13 @@ def test_locked_source_is_left_out_and_named(store: Path, weights: Path) -> None
     assert manifest.counts.kept == 3
 
 
-def test_summary_says_what_was_encoded_and_how_well(store: Path, weights: Path) -> None:
-    _, made = make_line(weights).run(store, [image_codes_step(["vqa", "cxr"])])
-    summary = made["image_codes"].manifest.summary
+def test_summary_says_what_was_encoded_and_how_well(codes: Artifact) -> None:
+    summary = codes.manifest.summary
     assert (summary["images"], summary["encoded_now"]) == (4, 4)
     assert set(summary["psnr_db"]) == {"vqa", "cxr"}  # type: ignore[arg-type]
     assert 0 < summary["code_usage"] <= 1  # type: ignore[operator]
     assert 1 <= summary["code_perplexity"] <= 24  # type: ignore[operator]
-    assert (made["image_codes"].folder / "log" / "reconstruction.png").is_file()
+    assert (codes.folder / "log" / "reconstruction.png").is_file()
 
 
 def test_no_process_is_launched_when_the_store_has_all(store: Path, weights: Path) -> None:
