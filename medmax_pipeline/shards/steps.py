@@ -49,9 +49,9 @@ def shards_step(recipe: Recipe, sources: Sequence[str]) -> Step:
     used = [*mixture.required, *(source for source in mixture.optional if source not in mixture.required)]
     unknown = sorted(set(used) - set(sources))
     if unknown:
-        raise ConfigError(
-            f"recipe {recipe.name}: mixture names {', '.join(unknown)}, which the build has no source for."
-        )
+        raise ConfigError(f"recipe {recipe.name}: the build has no source {', '.join(unknown)} that its mixture names.")
+    if any(times < 1 for times in mixture.repeat.values()):
+        raise ConfigError(f"recipe {recipe.name}: mixture.repeat must be at least 1; leave the source out instead.")
     if recipe.packing.token_budget > BLOCK_TOKENS:
         raise ConfigError(
             f"recipe {recipe.name}: packing.token_budget is {recipe.packing.token_budget:,}, at most {BLOCK_TOKENS:,}."

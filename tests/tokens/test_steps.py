@@ -65,9 +65,7 @@ def codes(built: Path) -> Artifact:
     return Ledger(built, "test", built / "landing").need("image_codes")
 
 
-def test_codes_of_train_and_evaluation_pictures_are_sorted(
-    built: Path, codes: Artifact, weights: Path
-) -> None:
+def test_codes_of_train_and_evaluation_pictures_are_sorted(built: Path, codes: Artifact, weights: Path) -> None:
     table = pq.read_table(codes.folder / "images.parquet").to_pylist()
     assert [row["image_id"] for row in table] == sorted(ids(SHARED, EVAL, TRAIN, SECRET))
     digest = tokenizer_digest(weights / "vqgan", preprocessing=PREPROCESSING)
