@@ -28,8 +28,12 @@ def check_shards(folder: Path, vocabulary: Vocabulary, expected: Mapping[str, in
     Args:
         folder: with tars and index; its manifest's digests are compared where there is one.
         vocabulary: of the tokenizers the shards were made with.
-        expected: sequences of each source; not compared where None.
+        expected: sequences of each source; None: what the folder's manifest says, where there is one.
     """
+    if expected is None and (folder / MANIFEST).exists():
+        by_source = read_manifest(folder).summary["by_source"]
+        found = by_source.items() if isinstance(by_source, dict) else ()
+        expected = {source: count for source, count in found if isinstance(count, int)}
     faults: list[str] = []
     for fault in _all_faults(folder, vocabulary, expected):
         faults.append(fault)
