@@ -47,6 +47,8 @@ class Schedule:
     """Patches, quantised."""
     whole_steps: int = 300
     """Whole pictures, quantised."""
+    cluster_pictures: int = 256
+    """Whole pictures whose latents the codebook starts from."""
     patch_batch: int = 32
     whole_batch: int = 16
     peak_rate: float = 1e-3
@@ -227,7 +229,7 @@ def train(
         whole = step >= schedule.plain_steps + schedule.patch_steps
         size = (schedule.whole_batch, RESOLUTION_PX) if whole else (schedule.patch_batch, RESOLUTION_PX // 2)
         if step == schedule.plain_steps:
-            codebook.cluster(_latents(model, pool.draw(256, RESOLUTION_PX)))
+            codebook.cluster(_latents(model, pool.draw(schedule.cluster_pictures, RESOLUTION_PX)))
         loss = _loss(model, pool.draw(*size), codebook if step >= schedule.plain_steps else None, step, schedule)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -18,12 +18,21 @@ from typing import Any
 from medmax_pipeline.files import digest_of, remove_tree, write_json, write_text
 from medmax_pipeline.ingest.landing import Landing
 from medmax_pipeline.ingest.samples import adapt_row
+from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.records import IMAGE, Draft
 from medmax_pipeline.sample.corpus import SOURCES as CORPUS_SOURCES
 from medmax_pipeline.sample.corpus import lay_out
 from medmax_pipeline.sample.pictures import Picture, pictures
 from medmax_pipeline.sample.train_text import TEXT_PIECES, train_text_tokenizer
-from medmax_pipeline.sample.train_vqgan import CODEBOOK_SIZE, RESOLUTION_PX, Schedule, fidelity, square, to_pixels, train
+from medmax_pipeline.sample.train_vqgan import (
+    CODEBOOK_SIZE,
+    RESOLUTION_PX,
+    Schedule,
+    fidelity,
+    square,
+    to_pixels,
+    train,
+)
 from medmax_pipeline.sources import SOURCES
 
 SEED = 20240
@@ -32,18 +41,19 @@ SHIPPED = Path(__file__).with_name("weights")
 CARD = "card.json"
 LICENCE = "Apache-2.0"
 PROVENANCE = (
-    "Made from pictures whose licences are CC0, public domain or permissive (classes A and B of sample/packaged.py) and "
-    "from pictures and texts drawn by sample/. The files hold weights and pieces of words; no picture is shipped."
+    "Made from pictures whose licences are CC0, public domain or permissive (classes A and B of sample/packaged.py) "
+    "and from pictures and texts drawn by sample/. The files hold weights and pieces of words; no picture is shipped."
 )
 
 
-def training_texts(landing: Path) -> Iterator[str]:
+def training_texts(landing: Path, sources: Sequence[str] = CORPUS_SOURCES) -> Iterator[str]:
     """Every turn of the corpus's training rows, as the sources' own adapters read them.
 
     Args:
         landing: where `corpus.lay_out` has laid out the sources.
+        sources: whose rows.
     """
-    for key in CORPUS_SOURCES:
+    for key in sources:
         source = SOURCES[key]
         for row in source.rows(Landing(landing / key, source.files)):
             for unit in adapt_row(source, row):
@@ -52,16 +62,24 @@ def training_texts(landing: Path) -> Iterator[str]:
 
 
 def make_vqgan(folder: Path, schedule: Schedule, seed: int, log: Callable[[str], None]) -> None:
-    """Train the image tokenizer on the training pictures and write it with its card; figures on both splits."""
+    """Train the image tokenizer on the training pictures and write it with its card."""
     import torch
 
     torch.set_num_threads(1)  # the sums of one thread come out the same on every run
-    training, held_out = list(pictures("train")), list(pictures("eval"))
+    training = list(pictures("train"))
     model = train([each.image() for each in training], [each.modality for each in training], seed, schedule, log)
     remove_tree(folder)
     model.save(folder)
+    write_json(folder / CARD, vqgan_card(model, schedule, seed, log))
+
+
+def vqgan_card(model: VQGAN, schedule: Schedule, seed: int, log: Callable[[str], None]) -> dict[str, Any]:
+    """How the image tokenizer was made and how well it reproduces the pictures of both splits."""
+    import torch
+
+    training = list(pictures("train"))
     figures: dict[str, Any] = {}
-    for name, group in (("train", training), ("eval", held_out)):
+    for name, group in (("train", training), ("eval", list(pictures("eval")))):
         psnr_db, used = fidelity(model, _squares(group))
         figures |= {f"psnr_{name}_db": round(psnr_db, 2), f"codes_used_{name}": used, f"pictures_{name}": len(group)}
         log(f"{name}: {psnr_db:.2f} dB on {len(group)} pictures, {used} of {CODEBOOK_SIZE} codes")
@@ -71,9 +89,8 @@ def make_vqgan(folder: Path, schedule: Schedule, seed: int, log: Callable[[str],
         "schedule": asdict(schedule),
         "torch": torch.__version__,
         "pictures": _origins(training),
-        **figures,
     }
-    write_json(folder / CARD, card | _common(seed))
+    return card | figures | _common(seed)
 
 
 def make_text_tokenizer(folder: Path, log: Callable[[str], None]) -> None:
@@ -121,7 +138,7 @@ def _common(seed: int | None) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m medmax_pipeline.sample.weights", description=__doc__)
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder for vqgan/ and text/ (default: the package's)")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="where vqgan/ and text/ go; the package by default")
     parser.add_argument("--only", choices=("vqgan", "text"), help="make one of the two")
     chosen = parser.parse_args(arguments)
     if chosen.only != "vqgan":

@@ -20,7 +20,16 @@ from medmax_pipeline.sample.train_vqgan import (
     train,
 )
 
-SHORT = Schedule(plain_steps=2, patch_steps=3, whole_steps=1, patch_batch=4, whole_batch=2, warm_up=1, restart_every=2)
+SHORT = Schedule(
+    plain_steps=1,
+    patch_steps=1,
+    whole_steps=1,
+    cluster_pictures=9,
+    patch_batch=2,
+    whole_batch=1,
+    warm_up=1,
+    restart_every=1,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +54,10 @@ def test_same_seed_gives_the_same_weights(images: list[Image.Image]) -> None:
 
 def test_loss_falls_within_a_few_steps(images: list[Image.Image]) -> None:
     told: list[str] = []
-    schedule = Schedule(plain_steps=51, patch_steps=0, whole_steps=0, patch_batch=4, warm_up=5)
+    schedule = Schedule(plain_steps=30, patch_steps=0, whole_steps=0, patch_batch=3, warm_up=2)
     train(images, ["a"] * 4, 1, schedule, told.append)
     first, last = (float(line.rsplit(" ", 1)[1]) for line in (told[0], told[-1]))
-    assert last < 0.8 * first
+    assert last < 0.9 * first
 
 
 def test_squares_are_centre_crops_of_the_short_side(images: list[Image.Image]) -> None:
@@ -97,9 +106,9 @@ def test_averages_move_a_code_towards_its_latents() -> None:
     weight = torch.tensor([[0.0], [5.0]])
     codebook = Codebook(weight, Schedule(decay=0.5), torch.Generator())
     latents = torch.tensor([[1.0], [1.0]])
-    for _ in range(20):
+    for _ in range(12):
         codebook.update(latents, nearest_codes(latents, weight), restart=False)
-    assert weight.flatten().tolist() == pytest.approx([1.0, 5.0], abs=1e-3)
+    assert weight.flatten().tolist() == pytest.approx([1.0, 5.0], abs=1e-2)
 
 
 def test_a_grey_copy_of_a_red_picture_costs_more_than_a_darker_one() -> None:
