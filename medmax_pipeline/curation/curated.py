@@ -7,7 +7,7 @@ stands here; evaluation samples are not taken in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -44,6 +44,13 @@ def read_duplicates(path: Path) -> dict[str, Verdict]:
         row["sample_id"]: Verdict(row["reason"], f"{row['kept_source']} {row['kept']}")
         for row in read_rows(path, columns)
     }
+
+
+READERS: Final[Mapping[str, Callable[[Path], dict[str, Verdict]]]] = {
+    "leakage": read_leaks,
+    "duplicates": read_duplicates,
+}
+"""How the part of each decision is read."""
 
 
 def curate(samples: Path, verdicts: Mapping[str, Verdict], curation: Curation, out: Path) -> Outcome:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from medmax_pipeline.config import Curation
-from medmax_pipeline.curation import curated, duplicates, leakage
+from medmax_pipeline.curation import DECISIONS, curated, duplicates, leakage
 from medmax_pipeline.curation.columns import IMAGES, SAMPLES, read_rows, unlocked
 from medmax_pipeline.files import Json, write_table
 from medmax_pipeline.ingest.reader import ImageReader
@@ -142,10 +142,10 @@ def curated_step(source: str, curation: Curation) -> Step:
 
     def run(ctx: Run) -> Outcome:
         verdicts: dict[str, curated.Verdict] = {}
-        if "duplicates" in ctx.inputs:
-            verdicts |= curated.read_duplicates(ctx.inputs["duplicates"].folder / f"{source}.parquet")
-        if "leakage" in ctx.inputs:  # decided first, so its reason stands
-            verdicts |= curated.read_leaks(ctx.inputs["leakage"].folder / f"{source}.parquet")
+        for decision in DECISIONS:
+            if decision in ctx.inputs:
+                found = curated.READERS[decision](ctx.inputs[decision].folder / f"{source}.parquet")
+                verdicts = found | verdicts  # the earlier decision's reason stands
         return curated.curate(ctx.inputs[f"{source}/samples"].folder, verdicts, curation, ctx.out)
 
     return Step(

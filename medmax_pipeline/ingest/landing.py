@@ -55,23 +55,25 @@ def scan(folder: Path, expected: tuple[ExpectedFile, ...]) -> Scan:
     """
     patterns = [pattern(item.path) for item in expected]
     found, unexpected = [], 0
-    for name in _names(folder, ""):
-        if any(item.fullmatch(name) for item in patterns):
-            found.append(LandingFile(name, inside(folder, name).stat().st_size))
-        else:
+    for name, entry in _entries(folder, ""):
+        if not any(item.fullmatch(name) for item in patterns):
             unexpected += 1
+            continue
+        if entry.is_symlink():
+            inside(folder, name)
+        found.append(LandingFile(name, entry.stat().st_size))
     return Scan(tuple(sorted(found)), unexpected)
 
 
-def _names(folder: Path, prefix: str) -> Iterator[str]:
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _names(folder / entry.name, f"{prefix}{entry.name}/")
+                yield from _entries(folder / entry.name, f"{prefix}{entry.name}/")
             elif entry.is_file():
-                yield prefix + entry.name
+                yield prefix + entry.name, entry
 
 
 def is_pointer(path: Path, size: int) -> bool:
@@ -95,11 +97,12 @@ def find_lock(source: Source, landing: Path) -> Lock | None:
     if not folder.is_dir():
         return Lock(f"no landing folder {source.key}/; expected {wanted}.", cure)
     found = scan(folder, source.files).expected
-    missing = [item for item in source.files if not any(pattern(item.path).fullmatch(file.name) for file in found)]
+    names = [file.name for file in found]
+    missing = [item for item in source.files if not any(map(pattern(item.path).fullmatch, names))]
     if missing:
-        names = ", ".join(f"{item.path!r} ({item.note})" for item in missing)
+        absent = ", ".join(f"{item.path!r} ({item.note})" for item in missing)
         shown = f"{len(found)} of the expected files" if found else "none of the expected files"
-        return Lock(f"{source.key}/ holds {shown}; missing: {names}.", cure)
+        return Lock(f"{source.key}/ holds {shown}; missing: {absent}.", cure)
     pointers = [file.name for file in found if is_pointer(folder / file.name, file.bytes)]
     if pointers:
         return Lock(

@@ -137,6 +137,16 @@ def test_off_lets_leaks_pass_and_is_written_down(own: House) -> None:
     assert own.need("leakage").manifest.summary["planted_recall"] is None
 
 
+def test_a_leak_that_is_a_duplicate_too_is_counted_as_a_leak(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    questions = [question(0, "a.jpg"), question(1, "a.jpg", question="Is finding 0 present?")]
+    held_out = question(2, "a.jpg", phrase_type="test_para")
+    lay_vqa_rad(house.landing, [*questions, held_out], {"a.jpg": picture(1)})
+    house.build()
+    assert house.need("duplicates").manifest.counts.dropped == {"duplicate_exact": 1}
+    assert house.need("vqa_rad/curated").manifest.counts.dropped == {"leak_same_file": 2}
+
+
 def test_licences_and_credentials_are_those_of_the_rows(house: House) -> None:
     manifest = house.need("pmc_oa/curated").manifest
     assert (manifest.licences, manifest.credentialed) == (("OpenRAIL",), False)

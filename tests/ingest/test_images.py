@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import zlib
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from medmax_pipeline.errors import ImageError
@@ -40,6 +43,23 @@ def test_a_torn_jpeg_is_found_out() -> None:
 def test_a_torn_png_is_found_out() -> None:
     data = picture(1, "PNG", (64, 64))
     assert reason(data[: len(data) // 2]) == "image_truncated"
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's notes on odd metadata
+@settings(deadline=None, max_examples=60)
+@given(
+    form=st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=6),
+    keep=st.integers(0, 2000),
+)
+def test_whatever_the_bytes_a_picture_is_described_or_refused_by_name(
+    form: str, changes: list[tuple[int, int]], keep: int
+) -> None:
+    data = bytearray(picture(1, form))
+    for at, value in changes:
+        data[at % len(data)] = value
+    with suppress(ImageError):  # any other exception fails the test
+        assert probe(bytes(data[:keep])).width > 0
 
 
 @pytest.mark.parametrize("data", [b"<html><body>404 Not Found</body></html>", b"version https://git-lfs\n", bytes(100)])

@@ -38,6 +38,15 @@ def test_a_json_array_reads_alike_whatever_the_chunk(
     assert [row.values for row in rows.read_json_array(path, "r")] == values
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 5])
+def test_a_number_that_goes_on_in_the_next_chunk_is_one_element(
+    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "CHUNK_CHARS", chunk)
+    found = list(rows.read_json_array(written(tmp_path, '[1234567, {"a": 1}]'), "r"))
+    assert [bool(row.fault) for row in found] == [True, False]
+
+
 def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
     assert list(rows.read_json_array(written(tmp_path, "[]"), "r")) == []
 
