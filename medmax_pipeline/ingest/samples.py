@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from medmax_pipeline.errors import RowError
+from medmax_pipeline.errors import RowError, StoreError
 from medmax_pipeline.files import Json
 from medmax_pipeline.ingest.archives import PictureFiles
 from medmax_pipeline.ingest.images import Probe
@@ -184,6 +184,16 @@ def _left(unit: Unit, reason: str, detail: str) -> Left:
     return Left(name, reason, detail, unit.row.file, unit.row.number)
 
 
+def _digests(key: str, raw: Artifact, files: Landing) -> dict[str, str]:
+    """Digest of each file, as raw found them; a folder that holds others by now is refused."""
+    before = {entry.path.removeprefix(f"{key}/"): entry for entry in raw.manifest.external}
+    now = {file.name: file.bytes for file in files.scan.expected}
+    for name in sorted(before.keys() | now.keys()):
+        if name not in before or now.get(name) != before[name].bytes:
+            raise StoreError(f"{key}/{name}: came, went or grew since raw was made. Let it settle and build again.")
+    return {name: entry.sha256 for name, entry in before.items()}
+
+
 def make_samples(
     source: Source, landing: Path, raw: Artifact, out: Path, work: Path, log: Callable[[str], None]
 ) -> Outcome:
@@ -199,12 +209,11 @@ def make_samples(
 
     Raises:
         ArchiveError: a table or an archive cannot be read on.
-        StoreError: a picture changed since raw was made.
+        StoreError: files changed since raw was made.
     """
     folder = landing / source.key
-    prefix = f"{source.key}/"
-    digests = {entry.path.removeprefix(prefix): entry.sha256 for entry in raw.manifest.external}
     files = Landing(folder, source.files)
+    digests = _digests(source.key, raw, files)
     index = PictureIndex(raw.folder)
     rows_read = 0
     with _open_tables(out) as tables, PictureFiles(folder) as pictures:

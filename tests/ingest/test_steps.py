@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -82,12 +83,26 @@ def test_unchanged_files_run_nothing_and_a_changed_picture_runs_both(tmp_path: P
     assert [ledger.execute(step)[1] for step in steps] == [True, True]
 
 
-def test_a_picture_that_changes_after_raw_stops_the_step(tmp_path: Path) -> None:
+def test_a_picture_of_the_same_size_that_changes_after_raw_stops_the_step(tmp_path: Path) -> None:
     folder = lay(tmp_path / "landing")
     ledger = Ledger(tmp_path / "store", "test", tmp_path / "landing")
     ledger.execute(raw_step(source("vqa_rad"), corpus=False))
-    (folder / "VQA_RAD Image Folder" / "p3.jpg").write_bytes(picture(33, "JPEG"))
+    path = folder / "VQA_RAD Image Folder" / "p3.jpg"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"JFIF") + 7] ^= 1  # the unit of its density: other bytes, the same pixels
+    path.write_bytes(bytes(data))
     with pytest.raises(StoreError, match=r"p3\.jpg: changed while it was being read"):
+        ledger.execute(samples_step(source("vqa_rad")))
+
+
+@pytest.mark.parametrize("name", ["VQA_RAD Dataset Public.json", "VQA_RAD Image Folder/new.jpg"])
+def test_a_file_that_comes_or_grows_after_raw_stops_the_step(tmp_path: Path, name: str) -> None:
+    folder = lay(tmp_path / "landing")
+    ledger = Ledger(tmp_path / "store", "test", tmp_path / "landing")
+    ledger.execute(raw_step(source("vqa_rad"), corpus=False))
+    with (folder / name).open("ab") as handle:
+        handle.write(b" ")
+    with pytest.raises(StoreError, match=f"{re.escape(name)}: came, went or grew since raw was made"):
         ledger.execute(samples_step(source("vqa_rad")))
 
 
