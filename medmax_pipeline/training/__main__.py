@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 from medmax_pipeline.errors import ConfigError, MedmaxError
 from medmax_pipeline.training.job import Job, job_of, read_job
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+"""Read when torch is loaded. Threads that wait spin by default: with other work on the machine two of them then took
+20 times as long a step as one (measured on two busy cores: 4.2 s, 0.22 s; waiting quietly 0.32 s)."""
 FOLDERS = ("shards", "base", "out", "work")
 
 
