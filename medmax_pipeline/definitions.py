@@ -19,12 +19,11 @@ def definitions(settings: config.Settings) -> dg.Definitions:
     grouped = {step.key for model in evaluations.values() for step in model}
     assets = [asset_of(step) for step in steps if step.key not in grouped]
     assets += [eval_asset_of(name, model) for name, model in evaluations.items() if model]
-    refresh = jobs.refresh_evals(steps)
     return dg.Definitions(
         assets=assets,
-        jobs=[jobs.full_rebuild, refresh],
-        schedules=[jobs.nightly_eval_refresh(steps, refresh)],
-        sensors=[jobs.raw_files_changed(steps, jobs.full_rebuild)],
+        jobs=[jobs.full_rebuild, jobs.refresh_evals(steps)],
+        schedules=[jobs.nightly_eval_refresh(steps)],
+        sensors=[jobs.raw_files_changed(steps)],
         resources={"store": StoreResource(), "launcher": LocalLauncher()},
         executor=executor(settings.build.executor),
     )

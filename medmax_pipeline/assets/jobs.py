@@ -1,6 +1,7 @@
 """Jobs, the nightly schedule and the sensor: when things run. What is stale is the ledger's word."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -9,8 +10,10 @@ from medmax_pipeline.graph import is_evaluation, stale_evaluations
 from medmax_pipeline.resources.store import StoreResource
 from medmax_pipeline.steps import Step
 
-NIGHTLY = "0 3 * * *"
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+NIGHTLY = "0 3 * * *"
 
 full_rebuild = dg.define_asset_job(
     "full_rebuild",
@@ -19,7 +22,7 @@ full_rebuild = dg.define_asset_job(
 )
 
 
-def refresh_evals(steps: Sequence[Step]) -> dg.UnresolvedAssetJobDefinition:
+def refresh_evals(steps: Sequence[Step]) -> "UnresolvedAssetJobDefinition":
     """The job that evaluates published checkpoints again and makes scores and report of it."""
     keys = [asset_key(step.key) for step in steps if is_evaluation(step.key)]
     return dg.define_asset_job(
@@ -29,14 +32,14 @@ def refresh_evals(steps: Sequence[Step]) -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def nightly_eval_refresh(steps: Sequence[Step], job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def nightly_eval_refresh(steps: Sequence[Step]) -> dg.ScheduleDefinition:
     """Every night at 03:00 UTC: evaluate what is stale, and nothing else."""
 
     @dg.schedule(
         name="nightly_eval_refresh",
         cron_schedule=NIGHTLY,
         execution_timezone="UTC",
-        job=job,
+        job_name="refresh_evals",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Evaluate the checkpoints whose scores are stale.",
     )
@@ -55,12 +58,12 @@ def nightly_eval_refresh(steps: Sequence[Step], job: dg.UnresolvedAssetJobDefini
     return tick
 
 
-def raw_files_changed(steps: Sequence[Step], job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def raw_files_changed(steps: Sequence[Step]) -> dg.SensorDefinition:
     """Looks at the landing folders and asks for a rebuild when files are new, changed or gone."""
 
     @dg.sensor(
         name="raw_files_changed",
-        job=job,
+        job_name="full_rebuild",
         minimum_interval_seconds=300,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="New or changed raw files; switch it on where landing folders fill by themselves.",

@@ -9,6 +9,7 @@ import html
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -20,10 +21,10 @@ INLINE_BYTES = 90_000
 ROWS_SHOWN = 5
 TEXT_SHOWN = 160
 
-Metadata = dict[str, dg.MetadataValue[object]]
+Metadata = dict[str, dg.MetadataValue[Any]]
 
 
-def metadata_of(artifact: Artifact, made: bool) -> Mapping[str, dg.MetadataValue[object]]:
+def metadata_of(artifact: Artifact, made: bool) -> Mapping[str, dg.MetadataValue[Any]]:
     """Everything the page of one artifact shows."""
     manifest = artifact.manifest
     shown: Metadata = {
@@ -48,7 +49,7 @@ def metadata_of(artifact: Artifact, made: bool) -> Mapping[str, dg.MetadataValue
     return shown
 
 
-def _value(value: object) -> dg.MetadataValue[object]:
+def _value(value: object) -> dg.MetadataValue[Any]:
     if isinstance(value, bool):
         return dg.MetadataValue.bool(value)
     if isinstance(value, int):
@@ -68,7 +69,7 @@ def funnel(counts: Counts) -> str:
     return "\n".join([*lines, f"| **out** | **{counts.kept}** |"])
 
 
-def _samples(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[object]]]:
+def _samples(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """A few rows of `samples.parquet`; credentialed text is described, not shown."""
     path = artifact.folder / "samples.parquet"
     if not path.exists() or artifact.locked:
@@ -88,7 +89,7 @@ def _samples(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[object]
     yield "examples", dg.MetadataValue.md("\n".join(lines))
 
 
-def _pictures(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[object]]]:
+def _pictures(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """Pictures a step left below `log/`, and the first few an evaluation drew."""
     if artifact.manifest.credentialed and not artifact.manifest.key.startswith("checkpoint/"):
         return

@@ -58,7 +58,7 @@ class Night:
             assets=[asset_of(step) for step in steps],
             resources={"store": StoreResource(), "launcher": LocalLauncher()},
         )
-        schedule = jobs.nightly_eval_refresh(steps, jobs.refresh_evals(steps))
+        schedule = jobs.nightly_eval_refresh(steps)
         context = dg.build_schedule_context(
             repository_def=definitions.get_repository_def(),
             scheduled_execution_time=datetime(2026, 11, 23, 3, tzinfo=UTC),
@@ -118,14 +118,14 @@ def test_two_ticks_of_one_night_ask_for_the_same_run(night: Night) -> None:
 
 
 def test_the_schedule_runs_without_being_switched_on() -> None:
-    schedule = jobs.nightly_eval_refresh(STEPS, jobs.refresh_evals(STEPS))
+    schedule = jobs.nightly_eval_refresh(STEPS)
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert schedule.cron_schedule == "0 3 * * *"
 
 
 def test_the_sensor_sees_a_changed_raw_file(night: Night) -> None:
     night.publish()
-    sensor = jobs.raw_files_changed(STEPS, jobs.full_rebuild)
+    sensor = jobs.raw_files_changed(STEPS)
     assert isinstance(sensor(dg.build_sensor_context(resources={"store": StoreResource()})), dg.SkipReason)
     (night.landing / "raw.txt").write_text("2")
     request = sensor(dg.build_sensor_context(resources={"store": StoreResource()}))
