@@ -1,4 +1,4 @@
-"""The words everything else speaks: samples, drops, quarantined units, and their Arrow schemas.
+"""The words everything else speaks: samples, drops, quarantined units. As Arrow tables: `arrow.py`.
 
 A *row* is the upstream's unit in its own shape and has no type here. An adapter turns a row into a `Draft` (a sample
 whose pictures are still names in the source's files) or a `Drop`; ingest opens the pictures and turns the draft into a
@@ -7,12 +7,9 @@ whose pictures are still names in the source's files) or a `Drop`; ingest opens 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, get_args
-
-import pyarrow as pa
+from typing import Literal, get_args
 
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.files import digest_of
@@ -151,95 +148,6 @@ def sample_id(source: str, draft: Draft, images: tuple[str, ...]) -> str:
         draft.answer,
     ]
     return digest_of(content)[:32]
-
-
-TURN_TYPE = pa.struct([("role", pa.string()), ("text", pa.string())])
-ORIGIN_TYPE = pa.struct([("file", pa.string()), ("digest", pa.string()), ("row", pa.int64())])
-SAMPLE_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("source", pa.string()),
-        ("split", pa.string()),
-        ("kind", pa.string()),
-        ("turns", pa.list_(TURN_TYPE)),
-        ("images", pa.list_(pa.string())),
-        ("options", pa.list_(pa.string())),
-        ("answer", pa.string()),
-        ("answer_type", pa.string()),
-        ("modality", pa.string()),
-        ("context", pa.string()),
-        ("licence", pa.string()),
-        ("credentialed", pa.bool_()),
-        ("origin", ORIGIN_TYPE),
-        ("extra", pa.string()),
-    ]
-)
-LEFT_SCHEMA = pa.schema(
-    [
-        ("unit", pa.string()),
-        ("reason", pa.string()),
-        ("detail", pa.string()),
-        ("file", pa.string()),
-        ("row", pa.int64()),
-    ]
-)
-IMAGE_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("source", pa.string()),
-        ("file", pa.string()),
-        ("member", pa.string()),
-        ("bytes", pa.int64()),
-        ("format", pa.string()),
-        ("mode", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("pixel_digest", pa.string()),
-    ]
-)
-"""One line a distinct picture of a source: where its bytes lie and what they hold. `pixel_digest` is the sha256 of the
-decoded pixels (mode, size and bytes after conversion to RGB): equal pixels in different files share it."""
-
-
-def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
-    """Samples as an Arrow table of `SAMPLE_SCHEMA`, in the given order."""
-    rows = [
-        {
-            **{name: getattr(sample, name) for name in SAMPLE_SCHEMA.names},
-            "turns": [{"role": turn.role, "text": turn.text} for turn in sample.turns],
-            "images": list(sample.images),
-            "options": list(sample.options),
-            "origin": {"file": sample.origin.file, "digest": sample.origin.digest, "row": sample.origin.row},
-        }
-        for sample in samples
-    ]
-    return pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA)
-
-
-def sample_from_row(row: Mapping[str, Any]) -> Sample:
-    """One row of a `SAMPLE_SCHEMA` table as a `Sample`."""
-    values = dict(row)
-    values["turns"] = tuple(Turn(turn["role"], turn["text"]) for turn in row["turns"])
-    values["images"] = tuple(row["images"])
-    values["options"] = tuple(row["options"])
-    values["origin"] = Origin(**row["origin"])
-    return Sample(**values)
-
-
-def read_samples(path: Path) -> Iterator[Sample]:
-    """Stream the samples of one Parquet file, a batch at a time."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=4096):
-            for row in batch.to_pylist():
-                yield sample_from_row(row)
-
-
-def left_to_table(left: Iterable[Left]) -> pa.Table:
-    """Drops or quarantined units as an Arrow table of `LEFT_SCHEMA`."""
-    rows = [{name: getattr(item, name) for name in LEFT_SCHEMA.names} for item in left]
-    return pa.Table.from_pylist(rows, schema=LEFT_SCHEMA)
 
 
 def check_draft(draft: Draft) -> None:

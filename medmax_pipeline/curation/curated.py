@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from medmax_pipeline.arrow import left_to_table, read_samples, samples_to_table
 from medmax_pipeline.config import Curation
 from medmax_pipeline.curation.columns import SAMPLES, read_rows
 from medmax_pipeline.curation.instructions import forms, put_into_form
 from medmax_pipeline.ingest.tables import open_table
-from medmax_pipeline.records import Counts, Left, left_to_table, read_samples, samples_to_table
+from medmax_pipeline.records import Counts, Left
 from medmax_pipeline.steps import Outcome
 
 DROPS: Final = "drops.parquet"

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.files import digest_of
-from medmax_pipeline.records import Sample, read_samples
+from medmax_pipeline.records import Sample
 from medmax_pipeline.tokens.store import CodeStore
 
 SEED_DIGITS = 12

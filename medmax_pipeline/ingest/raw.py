@@ -13,12 +13,13 @@ from typing import Final
 
 import pyarrow as pa
 
+from medmax_pipeline.arrow import left_to_table
 from medmax_pipeline.files import DigestCache, write_table
 from medmax_pipeline.ingest.archives import is_archive, list_members, open_zip
 from medmax_pipeline.ingest.landing import scan
 from medmax_pipeline.ingest.tables import of_schema, open_table
 from medmax_pipeline.manifest import External
-from medmax_pipeline.records import Counts, Left, left_to_table
+from medmax_pipeline.records import Counts, Left
 from medmax_pipeline.sources.record import Source
 from medmax_pipeline.steps import Outcome
 

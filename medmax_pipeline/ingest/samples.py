@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from medmax_pipeline.arrow import IMAGE_SCHEMA, left_to_table, samples_to_table
 from medmax_pipeline.errors import RowError, StoreError
 from medmax_pipeline.files import Json
 from medmax_pipeline.ingest.archives import PictureFiles
@@ -21,20 +22,7 @@ from medmax_pipeline.ingest.images import Probe
 from medmax_pipeline.ingest.landing import Landing
 from medmax_pipeline.ingest.pictures import Fault, PictureIndex, Prober
 from medmax_pipeline.ingest.tables import TableWriter, of_schema, open_table
-from medmax_pipeline.records import (
-    IMAGE_SCHEMA,
-    Counts,
-    Draft,
-    Drop,
-    ImageRef,
-    Left,
-    Origin,
-    Sample,
-    check_draft,
-    left_to_table,
-    sample_id,
-    samples_to_table,
-)
+from medmax_pipeline.records import Counts, Draft, Drop, ImageRef, Left, Origin, Sample, check_draft, sample_id
 from medmax_pipeline.sources.record import Row, Source
 from medmax_pipeline.steps import Artifact, Outcome
 

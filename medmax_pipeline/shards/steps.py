@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 
+from medmax_pipeline.arrow import left_to_table, read_samples
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.files import Json, sha256_bytes, write_json, write_table
 from medmax_pipeline.models.weights import tokenizer_digest
-from medmax_pipeline.records import Sample, left_to_table, read_samples
+from medmax_pipeline.records import Sample
 from medmax_pipeline.shards.layout import BLOCK_TOKENS, VOCABULARY, vocabulary_record
 from medmax_pipeline.shards.mixture import Mixed, Pictures, mix, read_pictures
 from medmax_pipeline.shards.writer import Entry, Written, write_shards

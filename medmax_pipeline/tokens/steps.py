@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medmax_pipeline.arrow import left_to_table
 from medmax_pipeline.files import Json, read_json, sha256_bytes, write_json, write_table
 from medmax_pipeline.models.weights import tokenizer_digest
-from medmax_pipeline.records import Counts, Left, left_to_table
+from medmax_pipeline.records import Counts, Left
 from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.tokens.encode import PICTURE_SCHEMA, Job, Wanted, job_json
 from medmax_pipeline.tokens.image import PREPROCESSING

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from medmax_pipeline.arrow import IMAGE_SCHEMA, samples_to_table
 from medmax_pipeline.files import digest_of, write_table
-from medmax_pipeline.records import IMAGE_SCHEMA, Kind, Origin, Sample, Split, Turn, samples_to_table
+from medmax_pipeline.records import Kind, Origin, Sample, Split, Turn
 
 
 def sample(

@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.config import Curation
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, leakage_step
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ledger import Ledger
-from medmax_pipeline.records import read_samples
 from medmax_pipeline.sources import source
 from medmax_pipeline.sources.pmc_oa import split_of
 from medmax_pipeline.steps import Artifact, Step

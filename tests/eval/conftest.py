@@ -11,13 +11,14 @@ import pytest
 import torch
 from transformers import ChameleonVQVAEConfig
 
+from medmax_pipeline.arrow import samples_to_table
 from medmax_pipeline.eval.engine import Engine
 from medmax_pipeline.eval.job import Job, TaskJob
 from medmax_pipeline.eval.records import ItemRecord
 from medmax_pipeline.files import digest_of, sha256_bytes, write_table, write_text
 from medmax_pipeline.models.chameleon import seeded_base
 from medmax_pipeline.models.vqgan import VQGAN
-from medmax_pipeline.records import Kind, Origin, Sample, Split, Turn, samples_to_table
+from medmax_pipeline.records import Kind, Origin, Sample, Split, Turn
 from medmax_pipeline.sample.train_text import train_text_tokenizer
 from medmax_pipeline.tokens.store import CodeStore
 

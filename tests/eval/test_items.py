@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from medmax_pipeline.arrow import samples_to_table
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.eval.items import as_items, choose, in_batches, item_seed
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import write_table
-from medmax_pipeline.records import samples_to_table
 from medmax_pipeline.tokens.store import CodeStore
 from tests.eval.conftest import CLOSED, CODES, World, sample
 

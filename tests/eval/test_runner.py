@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmax_pipeline.arrow import samples_to_table
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.eval.__main__ import main
 from medmax_pipeline.eval.engine import Engine
@@ -25,7 +26,6 @@ from medmax_pipeline.eval.records import ITEMS, ItemRecord, read_records
 from medmax_pipeline.eval.runner import JOURNAL, run_job
 from medmax_pipeline.eval.tasks import TASKS, task
 from medmax_pipeline.files import sha256_file, write_json, write_table
-from medmax_pipeline.records import samples_to_table
 from medmax_pipeline.tokens.store import CodeStore
 from tests.eval.conftest import CAPTIONED, CLOSED, CODES, World, sample
 

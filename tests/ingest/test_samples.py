@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.files import sha256_bytes, sha256_file
 from medmax_pipeline.ingest.samples import adapt_row
-from medmax_pipeline.records import Draft, ImageRef, Turn, read_samples
+from medmax_pipeline.records import Draft, ImageRef, Turn
 from medmax_pipeline.sources import source
 from medmax_pipeline.sources.record import Row
 from medmax_pipeline.steps import Artifact

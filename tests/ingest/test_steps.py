@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import ArchiveError, StoreError
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ingest import pictures
@@ -15,7 +16,7 @@ from medmax_pipeline.ingest.archives import PictureFiles
 from medmax_pipeline.ingest.pictures import Fault, Prober
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ledger import Ledger
-from medmax_pipeline.records import ImageRef, read_samples
+from medmax_pipeline.records import ImageRef
 from medmax_pipeline.sources import read_registry, source
 from medmax_pipeline.steps import Need
 from tests.ingest.landings import lay_pmc_oa, lay_vqa_rad, make, picture, question, write_zip

@@ -12,13 +12,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from medmax_pipeline.arrow import IMAGE_SCHEMA, samples_to_table
 from medmax_pipeline.eval.records import ItemRecord, records_to_table
 from medmax_pipeline.eval.scores import score_task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import sha256_bytes, write_bytes, write_json, write_table, write_text
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.records import IMAGE_SCHEMA, Counts, samples_to_table
+from medmax_pipeline.records import Counts
 from medmax_pipeline.report.steps import report_step
 from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from tests.eval.conftest import record, sample

@@ -12,11 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from medmax_pipeline.arrow import IMAGE_SCHEMA, samples_to_table
 from medmax_pipeline.errors import LaunchError
 from medmax_pipeline.files import sha256_bytes, write_table
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.records import IMAGE_SCHEMA, Counts, Sample, samples_to_table
+from medmax_pipeline.records import Counts, Sample
 from medmax_pipeline.steps import Artifact, Outcome, Run, Step, in_order
 from medmax_pipeline.tokens.__main__ import main
 
