@@ -43,7 +43,14 @@ class Engine:
 
     @classmethod
     def load(
-        cls, model: Path, text_tokenizer: Path, image_tokenizer: Path, *, device: str = "cpu", dtype: str = "float32"
+        cls,
+        model: Path,
+        text_tokenizer: Path,
+        image_tokenizer: Path,
+        *,
+        device: str = "cpu",
+        dtype: str = "float32",
+        threads: int = 1,
     ) -> Engine:
         """Load three weights folders.
 
@@ -53,6 +60,7 @@ class Engine:
             image_tokenizer: a VQGAN with decoder; always computed in float32.
             device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
             dtype: in which the transformer computes.
+            threads: CPU threads of this process from now on.
 
         Raises:
             WeightsError: a folder is incomplete.
@@ -63,6 +71,7 @@ class Engine:
         from medmax_pipeline.models.chameleon import MixedModalChameleon
         from medmax_pipeline.models.vqgan import VQGAN
 
+        torch.set_num_threads(threads)
         vocabulary = vocabulary_of(text_tokenizer, image_tokenizer)
         place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         network = MixedModalChameleon.load(model, dtype=getattr(torch, dtype), device=place)

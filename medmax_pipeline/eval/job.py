@@ -47,6 +47,9 @@ class Job:
     """What a resumed run must have been begun with; empty: taken from the weights' bytes."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 1
+    """CPU threads of the networks. One by default: sums of floats, and with them the records, then depend on no
+    machine's number of cores, and small models are no slower."""
 
     def to_json(self) -> dict[str, Any]:
         """The job as JSON values."""

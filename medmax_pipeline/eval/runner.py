@@ -37,7 +37,12 @@ def run_job(job: Job, log: Log) -> None:
     tasks = [task(each.task) for each in job.tasks]
     begun = time.monotonic()
     engine = Engine.load(
-        Path(job.model), Path(job.text_tokenizer), Path(job.image_tokenizer), device=job.device, dtype=job.dtype
+        Path(job.model),
+        Path(job.text_tokenizer),
+        Path(job.image_tokenizer),
+        device=job.device,
+        dtype=job.dtype,
+        threads=job.threads,
     )
     codes = CodeStore(Path(job.codes), engine.vocabulary.codes_per_image)
     digest = job.model_digest or digest_of(

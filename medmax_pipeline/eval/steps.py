@@ -22,7 +22,7 @@ from medmax_pipeline.files import Json, read_json, write_json, write_table
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Need, Outcome, Run, Step
-from medmax_pipeline.tokens.image import PREPROCESSING
+from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.store import code_folder
 
 SCORES_VERSION = "1"

@@ -20,7 +20,7 @@ from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run, Step
-from medmax_pipeline.tokens.image import PREPROCESSING
+from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.store import code_folder
 from tests.eval.conftest import World
 
