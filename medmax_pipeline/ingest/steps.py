@@ -1,6 +1,6 @@
 """The two steps of each source: `<source>/raw` and `<source>/samples`.
 
-Only the joints with the ledger are here; what is done belongs to `raw.py` and `samples.py`.
+Only the joints with the ledger are here; what is done belongs to `raw.py` and `samples.py`, imported when a step runs.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from medmax_pipeline.files import DigestCache
-from medmax_pipeline.ingest.landing import find_lock
-from medmax_pipeline.ingest.raw import index_source, list_external
-from medmax_pipeline.ingest.samples import make_samples
 from medmax_pipeline.manifest import External, Lock
 from medmax_pipeline.sources.record import Source
 from medmax_pipeline.steps import Need, Outcome, Run, Step
@@ -31,12 +28,18 @@ def raw_step(source: Source, corpus: bool) -> Step:
     """
 
     def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.ingest.raw import index_source
+
         return index_source(source, ctx.landing, ctx.out, ctx.log)
 
     def external(landing: Path, digests: DigestCache) -> tuple[External, ...]:
+        from medmax_pipeline.ingest.raw import list_external
+
         return list_external(source, landing, digests)
 
     def lock(landing: Path) -> Lock | None:
+        from medmax_pipeline.ingest.landing import find_lock
+
         return find_lock(source, landing)
 
     return Step(
@@ -60,6 +63,8 @@ def samples_step(source: Source) -> Step:
     raw = f"{source.key}/raw"
 
     def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.ingest.samples import make_samples
+
         return make_samples(source, ctx.landing, ctx.inputs[raw], ctx.out, ctx.work, ctx.log)
 
     return Step(

@@ -3,9 +3,9 @@
 The geometry of the VQGAN of "Taming Transformers" (Esser et al., arXiv 2012.09841), from which Chameleon's image
 tokenizer was made: 3x3 convolution in; residual, attention, residual at the lowest resolution; one level up per
 channel multiplier, each with one residual block more than the encoder's; nearest-neighbour doubling and a 3x3
-convolution between levels; group norm (32 groups, fewer for small networks), swish, 3x3 convolution out. Module names are those of the published
-`vqgan.ckpt` (`decoder.conv_in`, `decoder.mid.block_1`, `decoder.up.0.block.0.norm1`, ...), so that its tensors load
-under their own names. Encoder and quantiser are transformers'.
+convolution between levels; group norm (32 groups, fewer for small networks), swish, 3x3 convolution out. Module
+names are those of the published `vqgan.ckpt` (`decoder.conv_in`, `decoder.mid.block_1`, `decoder.up.0.block.0.norm1`,
+...), so that its tensors load under their own names. Encoder and quantiser are transformers'.
 
 B pictures, C channels, H and W pixels or latent cells.
 """

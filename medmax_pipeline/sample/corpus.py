@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from medmax_pipeline.sample.layout import Placed, Tree, is_laid_out, layout_key, write_tree
 from medmax_pipeline.sample.mimic_cxr import mimic_cxr
-from medmax_pipeline.sample.packaged import FILES, Skipped
-from medmax_pipeline.sample.pictures import Picture, forget_frames, locate_once, pictures, skipped
+from medmax_pipeline.sample.packaged import FILES, Skipped, locate_once
+from medmax_pipeline.sample.pictures import Picture, forget_frames, pictures, skipped
 from medmax_pipeline.sample.pmc_oa import pmc_oa
 from medmax_pipeline.sample.vqa_rad import vqa_rad
 

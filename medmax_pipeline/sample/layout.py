@@ -19,12 +19,11 @@ from PIL import Image
 
 from medmax_pipeline.files import digest_of, inside, read_json, sha256_bytes, sha256_file, write_bytes, write_json
 from medmax_pipeline.records import Split
+from medmax_pipeline.sample import LAYOUT_VERSION
 from medmax_pipeline.sample.packaged import package_version
 from medmax_pipeline.sample.pictures import Flag, Picture
 
 MARKER: Final = ".layout.json"
-LAYOUT_VERSION: Final = "1"
-"""Raised when the pictures or the layout of any source change: the step runs again and lays the folders out anew."""
 JPEG_QUALITY: Final = 95
 ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)
 OURS: Final = "Apache-2.0"

@@ -11,6 +11,7 @@ Boxes leave out the text burned into ultrasound screens.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
@@ -335,3 +336,9 @@ def locate(record: PackageFile) -> Path | Skipped:
             f"{record.sha256[:12]}…. Refused: reinstall the package at the version named in pyproject.toml."
         )
     return path
+
+
+@lru_cache(maxsize=64)
+def locate_once(record: PackageFile) -> Path | Skipped:
+    """`locate`, its digest taken once a process."""
+    return locate(record)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.drawn import SIDE_PX, Chest, draw_chest, draw_limb
-from medmax_pipeline.sample.packaged import FILES, Box, Grid, Modality, PackageFile, Skipped, Tone, Window, locate
+from medmax_pipeline.sample.packaged import FILES, Box, Grid, Modality, PackageFile, Skipped, Tone, Window, locate_once
 
 Flag = Literal["real", "derived", "synthetic"]
 """real: the whole picture of a file. derived: a frame, window, tile or cut-out of it. synthetic: drawn."""
@@ -68,12 +68,6 @@ class Picture:
             FileNotFoundError: the package was removed since the listing.
         """
         return self.render()
-
-
-@lru_cache(maxsize=64)
-def locate_once(record: PackageFile) -> Path | Skipped:
-    """`locate`, its digest taken once a process."""
-    return locate(record)
 
 
 def forget_frames() -> None:

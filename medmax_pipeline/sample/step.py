@@ -11,9 +11,8 @@ from typing import Final
 from medmax_pipeline.files import DigestCache, write_json, write_table
 from medmax_pipeline.manifest import External, Lock
 from medmax_pipeline.records import Counts
-from medmax_pipeline.sample.layout import LAYOUT_VERSION
-from medmax_pipeline.sample.packaged import FILES, Skipped
-from medmax_pipeline.sample.pictures import locate_once
+from medmax_pipeline.sample import LAYOUT_VERSION
+from medmax_pipeline.sample.packaged import FILES, Skipped, locate_once
 from medmax_pipeline.steps import Outcome, Run, Step
 
 KEY: Final = "sample_corpus"

@@ -18,8 +18,6 @@ from medmax_pipeline.errors import TokenError
 from medmax_pipeline.files import read_json
 from medmax_pipeline.tokens.vocabulary import Vocabulary
 
-BLOCK_TOKENS = 65_536
-"""At most this many ids a block: 128 KiB reads at more than 1 GB/s (measured), and webdataset holds one at a time."""
 BLOCKS_PER_SHARD = 256
 """34 MB a tar: 1.7e9 tokens make about 104, enough for 8 GPUs with 4 workers each."""
 INDEX = "index.parquet"

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import open_atomic, write_table
+from medmax_pipeline.shards import BLOCK_TOKENS
 from medmax_pipeline.shards.layout import (
-    BLOCK_TOKENS,
     BLOCKS_PER_SHARD,
     BOUNDS_MEMBER,
     INDEX,

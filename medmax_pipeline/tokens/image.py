@@ -23,8 +23,6 @@ from PIL import Image, UnidentifiedImageError
 
 from medmax_pipeline.errors import ImageError
 
-PREPROCESSING = "chameleon-1"
-"""Part of the tokenizer digest. Raise it when any pixel that comes out of here changes."""
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What the sources ship; decoders of other formats are not asked."""
 MAX_PIXELS = 89_478_485

@@ -11,13 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import ConfigError, TokenError
 from medmax_pipeline.files import Json, read_json, sha256_file, write_json
 from medmax_pipeline.records import Counts
-from medmax_pipeline.shards.layout import INDEX, VOCABULARY
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 from medmax_pipeline.training.job import Job, result_parameters
 
@@ -60,6 +57,10 @@ def tune(ctx: Run, recipe: Recipe) -> Outcome:
     write_json(path, asdict(job))
     ctx.launch(["medmax_pipeline.training", str(path)])
     report: dict[str, Json] = read_json(ctx.out / "log" / "run.json")
+    import pyarrow.parquet as pq
+
+    from medmax_pipeline.shards.layout import INDEX
+
     sequences = pq.ParquetFile(shards.folder / INDEX).metadata.num_rows
     return Outcome(counts=Counts(taken=sequences, kept=sequences), summary=report)
 
@@ -70,6 +71,8 @@ def check_vocabularies(shards: Path, holders: dict[str, Path]) -> None:
     Raises:
         TokenError: naming the folder that differs.
     """
+    from medmax_pipeline.shards.layout import VOCABULARY
+
     written = read_json(shards / VOCABULARY).get("text_tokenizer")
     for name, folder in holders.items():
         found = sha256_file(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else "none"

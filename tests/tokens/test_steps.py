@@ -11,7 +11,7 @@ from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.steps import Artifact
-from medmax_pipeline.tokens.image import PREPROCESSING
+from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.steps import image_codes_step
 from medmax_pipeline.tokens.store import CodeStore, code_folder
 from tests.tokens.line import Line
