@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import torch
@@ -19,7 +21,7 @@ from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.tokens import encode
 from medmax_pipeline.tokens.__main__ import main
 from medmax_pipeline.tokens.encode import PICTURE_SCHEMA, Job, encode_batch, job_json, read_job, run_job
-from medmax_pipeline.tokens.image import normalise, preprocess
+from medmax_pipeline.tokens.image import Pixels, normalise, preprocess
 from medmax_pipeline.tokens.store import CodeStore
 from tests.tokens.small import VQGAN_N, picture, write_vqgan
 
@@ -90,6 +92,21 @@ def test_codes_are_those_of_each_picture_alone(tmp_path: Path, tokenizer: Path, 
     assert "encoded 11 pictures" in lines[-1]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_codes_do_not_depend_on_the_number_of_cores(
+    tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: workers)
+    run_job(make_job(tmp_path, tokenizer, IDS, batch=2), Bytes(PICTURES), lambda line: None)
+    assert codes_of(tmp_path, IDS) == expected
+
+
+def test_codes_are_published_as_time_passes(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "PUBLISH_S", 0.0)
+    run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
+    assert len(list((tmp_path / "codes").glob("*.part"))) == 3
+
+
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_codes_do_not_depend_on_batch_or_company(
     tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]], batch: int
@@ -110,19 +127,16 @@ def test_picture_in_the_store_is_not_read_again(tmp_path: Path, tokenizer: Path)
 def test_killed_run_keeps_its_parts_and_ends_alike(
     tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
-
-    def dies(*arguments: object) -> object:
-        calls.append(1)
-        if len(calls) == 4:
+    def dies(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[np.int64]:
+        if len(pixels) < size:  # the last of three batches
             raise KeyboardInterrupt
-        return encode_batch(*arguments)  # type: ignore[arg-type]
+        return encode_batch(vqgan, pixels, size)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(encode, "encode_batch", dies)
         run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
     store = CodeStore(tmp_path / "codes", VQGAN_N)
-    assert store.missing(IDS) == IDS[5:]
+    assert store.missing(IDS) == IDS[8:]
     run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
     assert codes_of(tmp_path, IDS) == expected
 
