@@ -36,6 +36,7 @@ METRICS = (
         scorer="image_tokenizer_codes",
         meaning="code_histogram_cosine with the caption's own picture minus the mean with the batch's other pictures; "
         "0 when the picture does not depend on the caption",
+        share=False,
         headline=True,
     ),
     Metric(

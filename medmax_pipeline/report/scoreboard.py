@@ -122,17 +122,17 @@ def _meanings(scores: Iterable[Score]) -> list[Markup]:
 def _value(value: float | None, share: bool) -> str:
     if value is None:
         return UNKNOWN
-    return f"{100 * value:.1f} %" if share else f"{value:.2f}"
+    return f"{100 * value:.1f} %" if share else f"{value:.3f}"
 
 
 def _signed(value: float, share: bool) -> str:
-    return f"{100 * value:+.1f}" if share else f"{value:+.2f}"
+    return f"{100 * value:+.1f}" if share else f"{value:+.3f}"
 
 
 def _range(low: float | None, high: float | None, share: bool) -> str:
     if low is None or high is None:
         return UNKNOWN
-    scale, digits = (100, 1) if share else (1, 2)
+    scale, digits = (100, 1) if share else (1, 3)
     return f"[{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
 
 

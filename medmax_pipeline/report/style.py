@@ -20,7 +20,7 @@ h4 { margin: 12px 0 2px; font-size: 13px; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12px; vertical-align: bottom; }
 th, td { padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line); }
-td { vertical-align: middle; overflow-wrap: anywhere; }
+td { vertical-align: middle; overflow-wrap: break-word; max-width: 420px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 code { font-size: 12px; }
 img { display: block; image-rendering: pixelated; border-radius: 4px; }
