@@ -55,7 +55,8 @@ class LocalLauncher(dg.ConfigurableResource["LocalLauncher"]):
             code, tail = _watch(arguments, session.get_bootstrap_env_vars(), self.grace_s)
         if code != 0:
             raise LaunchError(
-                f"`python -m {' '.join(arguments)}` ended with {_ending(code)}. The end of its output:\n" + "\n".join(tail)
+                f"`python -m {' '.join(arguments)}` ended with {_ending(code)}. The end of its output:\n"
+                + "\n".join(tail)
             )
         reports = [message for message in session.get_custom_messages() if isinstance(message, dict)]
         if reports and len(context.selected_asset_keys) == 1:
