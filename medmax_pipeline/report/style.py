@@ -3,7 +3,7 @@
 CSS = """
 :root { --ink: #1d2329; --muted: #66717d; --line: #e2e6ea; --blue: #1f77b4; --orange: #d66014; --paper: #fff; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1160px; padding: 24px; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; max-width: 1280px; padding: 24px; color: var(--ink); background: var(--paper);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 h1 { margin: 0 0 12px; font-size: 26px; }
 h2 { margin: 40px 0 8px; font-size: 20px; border-bottom: 1px solid var(--line); padding-bottom: 6px; }
@@ -22,6 +22,7 @@ th { text-align: left; font-weight: 600; color: var(--muted); font-size: 12px; v
 th, td { padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line); }
 td { vertical-align: middle; overflow-wrap: break-word; max-width: 420px; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { white-space: normal; }
 code { font-size: 12px; }
 img { display: block; image-rendering: pixelated; border-radius: 4px; }
 .blocks { display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 16px 32px; }
