@@ -86,6 +86,17 @@ def test_only_the_sample_build_imports_the_sample() -> None:
     assert users <= {"graph.py"}, f"{users}: only the graph of the sample build may know the embedded corpus"
 
 
+@pytest.mark.parametrize("name", ["graph", "cli", "definitions"])
+def test_the_graph_can_be_read_without_the_libraries_that_do_the_work(name: str) -> None:
+    """What keeps the import of the definitions near that of Dagster itself."""
+    code = (
+        f"import sys, medmax_pipeline.{name}\n"
+        "print([m for m in ('numpy', 'pyarrow', 'PIL', 'tokenizers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.stdout.strip() == "[]", f"{name}: steps import what they do when they run. {done.stderr}"
+
+
 @pytest.mark.parametrize("name", LIGHT)
 def test_importing_a_light_room_loads_no_network_library(name: str) -> None:
     code = (

@@ -1,7 +1,7 @@
 """The asset checks: each a question whose answer blocks what stands on the asset.
 
 A check reads the published artifact again, so that it says what lies on disk and not what the step believed. The
-questions themselves are answered by the library rooms; here they get names and severities.
+questions themselves are answered by the library rooms, imported when they are asked; here they get names.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +9,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from medmax_pipeline.curation.checks import evaluation_pictures_left, planted_missed
-from medmax_pipeline.eval.records import record_faults
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.lineage import verify_folder
-from medmax_pipeline.shards.checks import check_shards
 from medmax_pipeline.steps import Artifact
-from medmax_pipeline.tokens.vocabulary import vocabulary_of
-from medmax_pipeline.training.checks import loss_faults
 
 Question = Callable[[Ledger, Artifact], Sequence[str]]
 """Gives the faults of an artifact, none where all is well."""
@@ -42,6 +37,8 @@ def _changed(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
 
 
 def _leaks(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.curation.checks import evaluation_pictures_left
+
     source = artifact.manifest.key.removesuffix("/curated")
     if artifact.manifest.params.get("leakage") == "off":  # the build says so by name, and the manifest keeps it
         return ()
@@ -52,8 +49,29 @@ def _leaks(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
 
 
 def _bad_ids(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.shards.checks import check_shards
+    from medmax_pipeline.tokens.vocabulary import vocabulary_of
+
     text, image = ledger.need("text_tokenizer").folder, ledger.need("image_tokenizer").folder
     return check_shards(artifact.folder, vocabulary_of(text, image))
+
+
+def _missed(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.curation.checks import planted_missed
+
+    return planted_missed(artifact.manifest.summary)
+
+
+def _not_finite(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.training.checks import loss_faults
+
+    return loss_faults(artifact.folder)
+
+
+def _unrecorded(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.eval.records import record_faults
+
+    return record_faults(artifact.folder, artifact.manifest)
 
 
 CHECKS = (
@@ -68,7 +86,7 @@ CHECKS = (
     Check(
         "planted_leaks_found",
         "Copies of evaluation pictures planted among the training pictures were all found.",
-        lambda ledger, artifact: planted_missed(artifact.manifest.summary),
+        _missed,
         lambda key: key == "leakage",
     ),
     Check(
@@ -80,13 +98,13 @@ CHECKS = (
     Check(
         "loss_finite",
         "Every step's loss, of text and of pictures, is a finite number.",
-        lambda ledger, artifact: loss_faults(artifact.folder),
+        _not_finite,
         lambda key: key.startswith("checkpoint/"),
     ),
     Check(
         "scores_have_records",
         "Every item of the task has exactly one record.",
-        lambda ledger, artifact: record_faults(artifact.folder, artifact.manifest),
+        _unrecorded,
         lambda key: key.startswith("eval/"),
     ),
 )

@@ -18,10 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.eval import LEVEL, RESAMPLES
 
-RESAMPLES = 2000
-"""Ours: the ends of a 95 % interval then vary by about 0.1 of the standard error from seed to seed."""
-LEVEL = 0.95
 CHUNK = 250
 """Resamples held at once; bounds memory at C x 250 counts."""
 

@@ -1,35 +1,23 @@
-"""The `eval/<model>/<task>` and `scores/<recipe>` steps.
+"""The steps `eval/<model>/<task>` and `scores/<recipe>`: what they read and their parameters.
 
-What happens in an evaluation is `runner.py`, in a launched process; this module writes its job and reads what it laid
-out. It loads no torch.
+What they do is `publish.py`, imported when they run; asking the model is `runner.py`, in a launched process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 from medmax_pipeline.config import Evaluation
-from medmax_pipeline.errors import ConfigError, StoreError
-from medmax_pipeline.eval.job import Job, TaskJob
-from medmax_pipeline.eval.records import COUNTS, ITEMS, ItemRecord, read_records
-from medmax_pipeline.eval.scores import Score, locked_scores, score_task, scores_to_table
-from medmax_pipeline.eval.statistics import LEVEL, RESAMPLES
+from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.eval import LEVEL, RESAMPLES
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
-from medmax_pipeline.files import Json, read_json, write_json, write_table
-from medmax_pipeline.models.weights import tokenizer_digest
-from medmax_pipeline.records import Counts
+from medmax_pipeline.files import Json
 from medmax_pipeline.steps import Need, Outcome, Run, Step
-from medmax_pipeline.tokens import PREPROCESSING
-from medmax_pipeline.tokens.store import code_folder
 
 SCORES_VERSION = "1"
 """Raise when statistics or the columns of scores change."""
 BASE = "base"
-OVER_LIMIT = "over_limit"
-SCORES = "scores.json"
 WEIGHTS_INPUTS = ("image_tokenizer", "text_tokenizer", "image_codes")
 
 
@@ -71,71 +59,24 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
 
 def run_together(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
     """Evaluate several tasks; those of one model in one launched process, which loads the model once."""
-    by_model: dict[str, list[Run]] = {}
-    for run in runs.values():
-        by_model.setdefault(str(run.params["model_name"]), []).append(run)
-    for group in by_model.values():
-        path = group[0].work / "job.json"
-        write_json(path, _job(group).to_json())
-        group[0].launch(["medmax_pipeline.eval", str(path)])
-    return {key: _outcome(run) for key, run in runs.items()}
+    from medmax_pipeline.eval.publish import evaluate
 
-
-def _job(runs: Sequence[Run]) -> Job:
-    first = runs[0]
-    model = first.inputs[str(first.params["model_key"])]
-    folder = model.folder / "model"
-    image_tokenizer = first.inputs["image_tokenizer"].folder
-    codes = code_folder(first.store, tokenizer_digest(image_tokenizer, preprocessing=PREPROCESSING))
-    return Job(
-        model_name=str(first.params["model_name"]),
-        model=str(folder if folder.is_dir() else model.folder),
-        model_digest=model.manifest.digest,
-        text_tokenizer=str(first.inputs["text_tokenizer"].folder),
-        image_tokenizer=str(image_tokenizer),
-        codes=str(codes),
-        tasks=tuple(_task_job(run) for run in runs),
-    )
-
-
-def _task_job(run: Run) -> TaskJob:
-    limit, seed = run.params["limit"], run.params["seed"]
-    assert limit is None or isinstance(limit, int)
-    assert isinstance(seed, int)
-    return TaskJob(
-        task=str(run.params["task"]),
-        samples=(str(run.inputs[str(run.params["samples"])].folder / "samples.parquet"),),
-        limit=limit,
-        seed=seed,
-        work=str(run.work),
-        out=str(run.out),
-    )
-
-
-def _outcome(run: Run) -> Outcome:
-    records = read_records(run.out / ITEMS)
-    counts = read_json(run.out / COUNTS)
-    left = int(counts["candidates"]) - len(records)
-    this = task(str(run.params["task"]))
-    summary: dict[str, Json] = {"items": len(records)}
-    for score in score_task(this, records):
-        summary[f"{score.metric}_status"] = score.status
-        if score.value is not None:
-            summary[score.metric] = round(score.value, 4)
-            summary[f"{score.metric}_scored"] = score.n_scored
-    return Outcome(
-        counts=Counts(taken=int(counts["candidates"]), kept=len(records), dropped={OVER_LIMIT: left} if left else {}),
-        summary=summary,
-    )
+    return evaluate(runs)
 
 
 def scores_step(recipe: str, tasks: Sequence[str], base: bool) -> Step:
     """The step that turns the records of one recipe, and of the base beside it, into scores with intervals."""
     models = [recipe, BASE] if base else [recipe]
     suite = [task(key) for key in tasks]
+
+    def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.eval.publish import make_scores
+
+        return make_scores(ctx, recipe, suite, base)
+
     return Step(
         key=f"scores/{recipe}",
-        run=lambda run: _make_scores(run, recipe, suite, base),
+        run=run,
         code_version=SCORES_VERSION,
         needs=tuple(Need(f"eval/{model}/{key}") for model in models for key in tasks),
         params={
@@ -154,42 +95,3 @@ def scores_step(recipe: str, tasks: Sequence[str], base: bool) -> Step:
 def _metrics(this: Task) -> list[Json]:
     """What a task reports, as far as it shapes scores: a metric that is added or unlocked makes them anew."""
     return [[each.name, each.scorer, each.lock.reason if each.lock else None] for each in this.metrics]
-
-
-def _make_scores(run: Run, recipe: str, suite: Sequence[Task], base: bool) -> Outcome:
-    rows: list[Score] = []
-    for this in suite:
-        before = _records(run, BASE, this) if base else None
-        rows += _rows(run, recipe, this, before)
-        if base:
-            rows += _rows(run, BASE, this, None)
-    write_json(run.out / SCORES, [asdict(row) for row in rows])
-    write_table(run.out / "scores.parquet", scores_to_table(rows))
-    summary: dict[str, Json] = {"locked": sum(row.status == "locked" for row in rows)}
-    for row in rows:
-        if row.headline and row.value is not None and row.model == recipe:
-            name = f"{row.task.replace('/', '_')}_{row.metric}"
-            summary[name] = round(row.value, 4)
-            summary |= {f"{name}_gain": round(row.gain, 4)} if row.gain is not None else {}
-    return Outcome(counts=Counts(taken=len(rows), kept=len(rows)), summary=summary)
-
-
-def _records(run: Run, model: str, this: Task) -> list[ItemRecord] | None:
-    """A model's records of a task; None where the evaluation is locked."""
-    artifact = run.inputs[f"eval/{model}/{this.key}"]
-    return None if artifact.locked else read_records(artifact.folder / ITEMS)
-
-
-def _rows(run: Run, model: str, this: Task, base: Sequence[ItemRecord] | None) -> list[Score]:
-    lock = run.inputs[f"eval/{model}/{this.key}"].manifest.lock
-    records = _records(run, model, this)
-    if records is None:
-        if lock is None:
-            raise StoreError(f"eval/{model}/{this.key}: is locked without a reason; remove it and build again.")
-        return locked_scores(this, model, lock)
-    return score_task(this, records, base)
-
-
-def read_scores(folder: Path) -> list[Score]:
-    """The rows of a published `scores/<recipe>`."""
-    return [Score(**row) for row in read_json(folder / SCORES)]

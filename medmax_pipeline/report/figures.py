@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from medmax_pipeline.errors import StoreError
+from medmax_pipeline.eval.publish import read_scores
 from medmax_pipeline.eval.scores import Score
-from medmax_pipeline.eval.steps import read_scores
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.lineage import closure
 from medmax_pipeline.manifest import Manifest

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from medmax_pipeline.eval.steps import BASE
 from medmax_pipeline.files import write_json, write_text
 from medmax_pipeline.records import Counts
-from medmax_pipeline.report.figures import collect
-from medmax_pipeline.report.gallery import galleries
-from medmax_pipeline.report.page import page
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 REPORT_VERSION = "1"
@@ -33,6 +30,10 @@ def report_step(recipes: Sequence[str], sources: Sequence[str], tasks: Sequence[
     needs += [f"eval/{model}/{key}" for model in models for key in tasks]
 
     def run(run: Run) -> Outcome:
+        from medmax_pipeline.report.figures import collect
+        from medmax_pipeline.report.gallery import galleries
+        from medmax_pipeline.report.page import page
+
         figures = collect(run, recipes, sources)
         shown = galleries(run, recipes, sources, tasks)
         title = "sample" if figures.sample else ", ".join(recipes)

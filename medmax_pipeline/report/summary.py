@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from medmax_pipeline.eval.publish import read_scores
 from medmax_pipeline.eval.scores import Score
-from medmax_pipeline.eval.steps import read_scores
 from medmax_pipeline.ledger import Ledger
 
 

@@ -12,8 +12,9 @@ import pytest
 from medmax_pipeline.config import Evaluation
 from medmax_pipeline.errors import ConfigError, LaunchError
 from medmax_pipeline.eval.__main__ import main
+from medmax_pipeline.eval.publish import read_scores
 from medmax_pipeline.eval.records import ITEMS, read_records, record_faults
-from medmax_pipeline.eval.steps import eval_step, read_scores, run_together, scores_step
+from medmax_pipeline.eval.steps import eval_step, run_together, scores_step
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
