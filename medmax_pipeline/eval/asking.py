@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.eval.items import Item
 from medmax_pipeline.eval.records import ItemRecord
@@ -16,13 +13,16 @@ from medmax_pipeline.eval.task import Task
 from medmax_pipeline.records import Turn
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from medmax_pipeline.eval.engine import Engine
+
+    Ids = npt.NDArray[np.uint16]
 
 NO_CODES = "image_without_codes"
 REFUSED = "prompt_refused"
 TOO_LONG = "prompt_too_long"
-
-Ids = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,7 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from medmax_pipeline.eval.asking import Ids, ask, record_of
+from medmax_pipeline.eval.asking import ask, record_of
 from medmax_pipeline.eval.captioning import LOCKED
 from medmax_pipeline.eval.items import Item
 from medmax_pipeline.eval.picture_metrics import code_histogram, cosine, psnr_db
@@ -23,6 +20,10 @@ from medmax_pipeline.eval.task import BIOMEDCLIP, Decoding, Metric, Task
 from medmax_pipeline.files import sha256_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from medmax_pipeline.eval.asking import Ids
     from medmax_pipeline.eval.engine import Engine
 
 NO_OTHER = "no_other_reference"
@@ -63,6 +64,8 @@ METRICS = (
 
 def answer_generation(engine: Engine, task: Task, items: Sequence[Item]) -> Answered:
     """One record an item: the drawn picture, and how near it is to the caption's own."""
+    import numpy as np
+
     asked = ask(engine, task, items, draws=True)
     if not asked.items:
         return Answered(asked.in_order(task, {}))
@@ -96,6 +99,8 @@ def answer_generation(engine: Engine, task: Task, items: Sequence[Item]) -> Answ
 
 def _whole_by_itself(engine: Engine, prompts: Sequence[Ids], codes_BN: npt.NDArray[np.int64]) -> list[bool]:
     """Where the model gives more than half of its probability to the begin, and after the codes to the end."""
+    import numpy as np
+
     voc = engine.vocabulary
     begins = engine.next_logprob([prompt[:-1] for prompt in prompts], voc.boi)
     whole = [
@@ -111,6 +116,8 @@ def _nearness(
     engine: Engine, items: Sequence[Item], references: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], place: int
 ) -> tuple[float, float | None]:
     """Cosine with the own picture, and what it is above the mean with the batch's other pictures."""
+    import numpy as np
+
     size = engine.vocabulary.codebook_size
     mine = code_histogram(codes, size)
     near = cosine(mine, code_histogram(references[place], size))

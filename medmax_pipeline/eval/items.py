@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.files import digest_of
 from medmax_pipeline.records import Sample
-from medmax_pipeline.tokens.store import CodeStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from medmax_pipeline.tokens.store import CodeStore
 
 SEED_DIGITS = 12
 """Hex digits of an item's seed: 48 bits, which every generator takes and JSON keeps exactly."""
@@ -60,6 +62,8 @@ def choose(files: Iterable[Path], task: Task, limit: int | None) -> Chosen:
     Raises:
         StoreError: a sample id occurs twice.
     """
+    from medmax_pipeline.arrow import read_samples
+
     found: dict[str, Sample] = {}
     for path in files:
         for sample in read_samples(path):

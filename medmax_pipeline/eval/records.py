@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from medmax_pipeline.files import sha256_file
 from medmax_pipeline.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ITEMS = "items.parquet"
 IMAGES = "images"
@@ -79,46 +81,53 @@ def record_from_json(value: Mapping[str, Any]) -> ItemRecord:
     return ItemRecord(**fields)
 
 
-RECORD_SCHEMA = pa.schema(
-    [
-        ("task", pa.string()),
-        ("model", pa.string()),
-        ("item_id", pa.string()),
-        ("image_ids", pa.list_(pa.string())),
-        ("cluster", pa.string()),
-        ("credentialed", pa.bool_()),
-        ("prompt", pa.string()),
-        ("reference", pa.string()),
-        ("generated_text", pa.string()),
-        ("option_logprobs", pa.map_(pa.string(), pa.float64())),
-        ("predictions", pa.map_(pa.string(), pa.string())),
-        ("correct_strict", pa.bool_()),
-        ("correct_compat", pa.bool_()),
-        ("unscored", pa.string()),
-        ("metrics", pa.map_(pa.string(), pa.float64())),
-        ("generated_image", pa.string()),
-        ("reference_image", pa.string()),
-        ("seed", pa.int64()),
-    ]
-)
+@cache
+def record_schema() -> pa.Schema:
+    """The columns of `items.parquet`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("task", pa.string()),
+            ("model", pa.string()),
+            ("item_id", pa.string()),
+            ("image_ids", pa.list_(pa.string())),
+            ("cluster", pa.string()),
+            ("credentialed", pa.bool_()),
+            ("prompt", pa.string()),
+            ("reference", pa.string()),
+            ("generated_text", pa.string()),
+            ("option_logprobs", pa.map_(pa.string(), pa.float64())),
+            ("predictions", pa.map_(pa.string(), pa.string())),
+            ("correct_strict", pa.bool_()),
+            ("correct_compat", pa.bool_()),
+            ("unscored", pa.string()),
+            ("metrics", pa.map_(pa.string(), pa.float64())),
+            ("generated_image", pa.string()),
+            ("reference_image", pa.string()),
+            ("seed", pa.int64()),
+        ]
+    )
 
 
 def records_to_table(records: Iterable[ItemRecord]) -> pa.Table:
-    """Records as an Arrow table of `RECORD_SCHEMA`, sorted by item id."""
+    """Records as an Arrow table of `record_schema`, sorted by item id."""
+    import pyarrow as pa
+
     rows = []
     for record in sorted(records, key=lambda each: each.item_id):
         row = record.to_json()
         for name in ("option_logprobs", "predictions", "metrics"):
             row[name] = sorted(row[name].items())
         rows.append(row)
-    return pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=record_schema())
 
 
 def read_records(path: Path) -> list[ItemRecord]:
     """All records of one `items.parquet`, in its order."""
     import pyarrow.parquet as pq
 
-    return [record_from_json(row) for row in pq.read_table(path, schema=RECORD_SCHEMA).to_pylist()]
+    return [record_from_json(row) for row in pq.read_table(path, schema=record_schema()).to_pylist()]
 
 
 def record_faults(folder: Path, manifest: Manifest) -> list[str]:
