@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -217,3 +221,66 @@ def test_the_closure_names_one_checkpoint_for_one_set_of_bytes(built: Path, proj
     found = lineage.closure(ledger, ledger.need("scores/sample"))
     keys = {key for key, _ in found.nodes}
     assert {"sample_corpus", "vqa_rad/raw", "image_codes", "checkpoint/sample", "base_model"} <= keys
+
+
+def browser() -> str:
+    """Path of a Chromium; skips where there is none, unless MEDMAX_TEST_REQUIRE asks for it."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and "browser" in os.environ.get("MEDMAX_TEST_REQUIRE", ""):
+        pytest.fail("MEDMAX_TEST_REQUIRE asks for a browser, and no chromium is on the PATH")
+    if found is None:
+        pytest.skip("no chromium on the PATH: pages are looked at where one is installed")
+    return found
+
+
+def rendered(address: str, profile: Path, wait_ms: int) -> str:
+    """The page's DOM after its scripts ran, in a browser without a network."""
+    flags = "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += f" --disable-component-update --disable-sync --virtual-time-budget={wait_ms} --user-data-dir={profile}"
+    done = subprocess.run(
+        [browser(), *flags.split(), "--dump-dom", address], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_report_opens_in_a_browser_and_says_sample(built: Path, project: Path, tmp_path: Path) -> None:
+    page = ledger_of(built, project).need("report").folder / "index.html"
+    text = rendered(page.as_uri(), tmp_path / "profile", 2000)
+    assert "accuracy_strict" in text
+    assert "sample" in text
+    assert "locked" in text
+
+
+def test_the_web_ui_opens_on_loopback_and_shows_the_scores(
+    built: Path, environment: dict[str, str], project: Path, tmp_path: Path
+) -> None:
+    browser()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tool = Path(sys.executable).parent / "dagster"
+    command = [str(tool), "dev", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=project, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/server_info", tmp_path / "log")
+        text = rendered(f"{address}/assets/scores/sample", tmp_path / "profile", 20_000)
+        assert "accuracy_strict" in text, text[-2000:]
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address: str, log: Path) -> None:
+    """Until the server answers; two minutes at most."""
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(address, timeout=2).read()
+            return
+        except OSError:
+            time.sleep(1)
+    pytest.fail(f"no answer from {address}: {log.read_text()[-2000:]}")

@@ -58,7 +58,7 @@ def result_of(ledger: Ledger, artifact: Artifact, made: bool) -> dg.MaterializeR
     """What Dagster records of a published artifact: its digest, its page, its checks."""
     return dg.MaterializeResult(
         asset_key=asset_key(artifact.manifest.key),
-        metadata=metadata_of(artifact, made),
+        metadata=metadata_of(artifact, made, ledger.landing),
         data_version=dg.DataVersion(artifact.manifest.digest),
         check_results=list(check_results(ledger, artifact)),
     )

@@ -20,15 +20,28 @@ INLINE_BYTES = 90_000
 """An inline picture stays below: every event is kept in Dagster's database (100 KiB is the measured comfort limit)."""
 ROWS_SHOWN = 5
 TEXT_SHOWN = 160
+PICTURES_SHOWN = 8
+THUMBNAIL_PX = 112
 
 Metadata = dict[str, dg.MetadataValue[Any]]
 
 
-def metadata_of(artifact: Artifact, made: bool) -> Mapping[str, dg.MetadataValue[Any]]:
+def metadata_of(artifact: Artifact, made: bool, landing: Path) -> Mapping[str, dg.MetadataValue[Any]]:
     """Everything the page of one artifact shows."""
     manifest = artifact.manifest
-    shown: Metadata = {
-        "status": dg.MetadataValue.text(manifest.status),
+    shown: Metadata = {"status": dg.MetadataValue.text(manifest.status)}
+    if manifest.lock is not None:
+        shown["locked"] = dg.MetadataValue.md(f"**locked**: {manifest.lock.reason}\n\nTo unlock: {manifest.lock.cure}")
+    if manifest.counts.taken:
+        shown["dagster/row_count"] = dg.MetadataValue.int(manifest.counts.kept)
+        shown["funnel"] = dg.MetadataValue.md(funnel(manifest.counts))
+    shown |= dict(_scores(artifact))
+    shown |= dict(_samples(artifact))
+    shown |= dict(_originals(artifact, landing))
+    shown |= dict(_pictures(artifact))
+    for name, value in manifest.summary.items():
+        shown[name] = _value(value)
+    return shown | {
         "made_in_this_run": dg.MetadataValue.bool(made),
         "fingerprint": dg.MetadataValue.text(manifest.fingerprint),
         "folder": dg.MetadataValue.path(str(artifact.folder)),
@@ -37,16 +50,24 @@ def metadata_of(artifact: Artifact, made: bool) -> Mapping[str, dg.MetadataValue
         "credentialed": dg.MetadataValue.bool(manifest.credentialed),
         "wall_s": dg.MetadataValue.float(manifest.wall_s),
     }
-    if manifest.lock is not None:
-        shown["locked"] = dg.MetadataValue.md(f"**locked**: {manifest.lock.reason}\n\nTo unlock: {manifest.lock.cure}")
-    if manifest.counts.taken:
-        shown["dagster/row_count"] = dg.MetadataValue.int(manifest.counts.kept)
-        shown["funnel"] = dg.MetadataValue.md(funnel(manifest.counts))
-    for name, value in manifest.summary.items():
-        shown[name] = _value(value)
-    shown |= dict(_samples(artifact))
-    shown |= dict(_pictures(artifact))
-    return shown
+
+
+def _scores(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+    """The rows of `scores/<recipe>` with intervals; a locked metric says so in its value's place."""
+    if not artifact.manifest.key.startswith("scores/") or artifact.locked:
+        return
+    from medmax_pipeline.eval.publish import read_scores
+
+    lines = ["| model | task | metric | value | 95 % interval | gain over base | scored |", "| --- " * 7 + "|"]
+    for score in read_scores(artifact.folder):
+        span = "" if score.low is None or score.high is None else f"{score.low:.3f} to {score.high:.3f}"
+        value = f"*{score.status}*: {score.reason}" if score.value is None else f"{score.value:.3f}"
+        gain = ""
+        if score.gain is not None and score.gain_low is not None and score.gain_high is not None:
+            gain = f"{score.gain:+.3f} ({score.gain_low:+.3f} to {score.gain_high:+.3f})"
+        row = (score.model, score.task, score.metric, value, span, gain, f"{score.n_scored}/{score.n}")
+        lines.append(f"| {' | '.join(row)} |")
+    yield "scores", dg.MetadataValue.md("\n".join(lines))
 
 
 def _value(value: object) -> dg.MetadataValue[Any]:
@@ -87,6 +108,29 @@ def _samples(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
         text = html.escape(turns[:TEXT_SHOWN]).replace("|", "\\|").replace("\n", " ")
         lines.append(f"| {row['sample_id'][:8]} | {row['kind']} | {row['split']} | {text} |")
     yield "examples", dg.MetadataValue.md("\n".join(lines))
+
+
+def _originals(artifact: Artifact, landing: Path) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+    """Some of a source's own pictures, evenly spaced over `images.parquet`, read in place."""
+    path = artifact.folder / "images.parquet"
+    if not artifact.manifest.key.endswith("/samples") or artifact.locked or artifact.manifest.credentialed:
+        return
+    from PIL import Image
+
+    from medmax_pipeline.ingest.reader import ImageReader
+
+    sheet = Image.new("RGB", (PICTURES_SHOWN * THUMBNAIL_PX, THUMBNAIL_PX))
+    with ImageReader(landing, [path]) as reader:
+        ids = sorted(reader)
+        for place, image_id in enumerate(ids[:: max(1, len(ids) // PICTURES_SHOWN)][:PICTURES_SHOWN]):
+            with Image.open(io.BytesIO(reader.read(image_id))) as opened:
+                picture = opened.convert("RGB")
+            picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+            sheet.paste(picture, (place * THUMBNAIL_PX, 0))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    yield "pictures", dg.MetadataValue.md(f"![pictures](data:image/jpeg;base64,{data})")
 
 
 def _pictures(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
