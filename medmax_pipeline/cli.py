@@ -92,7 +92,9 @@ def sources(arguments: argparse.Namespace) -> int:
         facts = {
             "key": key,
             "title": source.title,
-            "access": source.access,
+            "access": source.access.kind,
+            "page": source.access.page,
+            "expected": [file.path for file in source.files],
             "licence": source.licence.name,
             "credentialed": source.credentialed,
             "state": state,
@@ -104,9 +106,11 @@ def sources(arguments: argparse.Namespace) -> int:
             continue
         flag = ", credentialed" if source.credentialed else ""
         count = f", {rows} samples" if rows is not None else ""
-        print(f"{key:<12}{state:<20}{source.access:<8}{source.licence.name}{flag}{count}")
+        print(f"{key:<12}{state:<20}{source.access.kind:<8}{source.licence.name}{flag}{count}")
         if facts["cure"]:
             print(f"{'':<12}to unlock: {facts['cure']}")
+        elif raw is None:
+            print(f"{'':<12}{source.access.how} {source.access.page}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -221,6 +222,37 @@ def test_the_closure_names_one_checkpoint_for_one_set_of_bytes(built: Path, proj
     found = lineage.closure(ledger, ledger.need("scores/sample"))
     keys = {key for key, _ in found.nodes}
     assert {"sample_corpus", "vqa_rad/raw", "image_codes", "checkpoint/sample", "base_model"} <= keys
+
+
+def digests_of(store: Path, project: Path) -> dict[str, str]:
+    """What came out, by asset key."""
+    ledger = ledger_of(store, project)
+    return {step.key: ledger.need(step.key).manifest.digest for step in graph.steps(settings_of(store, project))}
+
+
+@pytest.mark.torture
+def test_a_build_killed_at_random_points_ends_with_the_same_bytes(
+    built: Path, environment: dict[str, str], project: Path, tmp_path: Path
+) -> None:
+    """Ten seeded kills of everything, each after up to 40 s; then one run to the end."""
+    chance = random.Random(20261123)
+    (tmp_path / "home").mkdir()
+    own = environment | {"MEDMAX_STORE": str(tmp_path / "store"), "DAGSTER_HOME": str(tmp_path / "home")}
+    tool = Path(sys.executable).parent / "dagster"
+    command = [str(tool), "job", "execute", "-m", "medmax_pipeline.definitions", "-j", "full_rebuild"]
+    for _ in range(10):
+        run = subprocess.Popen(
+            command, cwd=project, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            run.wait(timeout=chance.uniform(8, 40))
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+    done = dagster(own, project, "dagster", *command[1:])
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert digests_of(tmp_path / "store", project) == digests_of(built, project)
+    assert not [path for path in (tmp_path / "store" / "work").rglob("*") if path.is_file()]
 
 
 def browser() -> str:
