@@ -16,9 +16,8 @@ NOT_CLAIMS = ("__init__", "__main__", "measure")
 def main(names: list[str]) -> None:
     """Run the named benchmarks, or all."""
     here = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_CLAIMS)
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}\n"
-    )
+    load = f"load {os.getloadavg()[0]:.1f}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {load}, Python {platform.python_version()}\n")
     for name in names or here:
         print(report(importlib.import_module(f"benchmarks.{name}").claim()), flush=True)
         print()
