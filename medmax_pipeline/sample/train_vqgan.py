@@ -43,9 +43,9 @@ class Schedule:
 
     plain_steps: int = 200
     """Patches, no quantisation."""
-    patch_steps: int = 750
+    patch_steps: int = 1600
     """Patches, quantised."""
-    whole_steps: int = 300
+    whole_steps: int = 900
     """Whole pictures, quantised."""
     cluster_pictures: int = 256
     """Whole pictures whose latents the codebook starts from."""
