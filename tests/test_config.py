@@ -57,7 +57,7 @@ def test_several_faults_are_told_at_once(project: Path, tmp_path: Path) -> None:
 
 
 def test_a_recipe_whose_sequences_fit_no_pack_is_refused(project: Path, tmp_path: Path) -> None:
-    path = changed(project, tmp_path, "token_budget = 2048", "token_budget = 100", "recipes/sample.toml")
+    path = changed(project, tmp_path, "token_budget = 1024", "token_budget = 100", "recipes/sample.toml")
     with pytest.raises(ConfigError, match="must fit into a pack"):
         config.load(path)
 

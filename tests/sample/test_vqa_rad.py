@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_closed_test_questions_are_half_yes(rows: Rows) -> None:
 def test_modality_answers_agree_with_the_placed_picture(rows: Rows, laid: Laid, every: list[Picture]) -> None:
     modality = {picture.name: picture.modality for picture in every}
     asked = [placed for placed in laid.report.placed if placed.source == "vqa_rad"]
-    shown = {placed.file.rpartition("/")[2]: modality[placed.name] for placed in asked}
+    shown = {placed.file.rpartition("/")[2]: modality[re.sub(r"_v\d+$", "", placed.name)] for placed in asked}
     topics = {text: name for name, texts in CLOSED_WORDINGS.items() for text in texts}
     checked = 0
     for row in rows:
@@ -106,3 +107,10 @@ def test_broken_pictures_are_broken(laid: Laid) -> None:
 def test_grey_pixels_stored_as_rgb_are_not_coloured() -> None:
     assert not is_coloured(Image.new("RGB", (8, 8), (90, 92, 91)))
     assert is_coloured(Image.new("RGB", (8, 8), (200, 80, 60)))
+
+
+def test_held_out_pictures_have_no_other_views(laid: Laid) -> None:
+    views = [placed for placed in laid.report.placed if re.search(r"_v\d+$", placed.name)]
+    assert len(views) > 500
+    assert {placed.split for placed in views} == {"train"}
+    assert all(placed.image_flag in ("derived", "synthetic") for placed in views)
