@@ -3,8 +3,8 @@
 Equals the reference's inference path (`ImageTokenizer` of Chameleon): first frame, no EXIF turn, transparency blended
 on white, Lanczos so that the short side is `resolution`, centre crop, x / 127.5 - 1 in float32. Long sides are cut off.
 Grey pictures stay one channel until after the resize, which gives the same pixels in half the time
-(Pillow before 13: later ones resize tall pictures differently). Encoding is `encode.py`; what ingest accepts is its own
-matter, but bytes are untrusted here too. Pillow and numpy only.
+(Pillow before 13: later ones resize tall pictures differently). Encoding is `encode.py`; bytes are
+untrusted here too, and the same are accepted as at ingest. Pillow and numpy only.
 
 One thing is ours: 16-bit greys (`I;16…`, and `I` within 0 to 65,535), which Pillow would clip to white. They are
 scaled by the bits in use, 8 to 16, so that a 12-bit radiograph uses the whole range. Wider integers and floats have no
@@ -14,34 +14,22 @@ agreed range and are refused.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from medmax_pipeline.errors import ImageError
-
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-"""What the sources ship; decoders of other formats are not asked."""
-MAX_PIXELS = 89_478_485
-"""Pixels of a picture before or after the resize; Pillow's own line of warning (256 MiB of RGB)."""
-DECODER_ERRORS = (
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
+from medmax_pipeline.ingest.images import (
+    DECODER_ERRORS,
+    FORMATS,
+    IMAGE_NOT_AN_IMAGE,
+    IMAGE_TOO_LARGE,
+    IMAGE_TRUNCATED,
+    MAX_PIXELS,
 )
-"""What Pillow's decoders raise on broken content, beside OSError."""
-NOT_AN_IMAGE, TRUNCATED = "image_not_an_image", "image_truncated"
-TOO_LARGE, TOO_NARROW, MODE_UNSUPPORTED = "image_too_large", "image_too_narrow", "image_mode_unsupported"
+
+TOO_NARROW, MODE_UNSUPPORTED = "image_too_narrow", "image_mode_unsupported"
 
 Pixels = npt.NDArray[np.uint8]
 TABLE = (np.arange(256, dtype=np.float64) / 127.5 - 1.0).astype(np.float32)
@@ -64,18 +52,18 @@ def preprocess(data: bytes, resolution: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ImageError(TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS:,}")
+                raise ImageError(IMAGE_TOO_LARGE, f"{image.width} x {image.height} pixels, at most {MAX_PIXELS:,}")
             image.load()
             return fit(image, resolution)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(TOO_LARGE, str(error)) from error
+        raise ImageError(IMAGE_TOO_LARGE, str(error)) from error
     except UnidentifiedImageError as error:
-        raise ImageError(NOT_AN_IMAGE, f"{len(data):,} bytes are none of {', '.join(FORMATS)}") from error
+        raise ImageError(IMAGE_NOT_AN_IMAGE, f"{len(data):,} bytes are none of {', '.join(FORMATS)}") from error
     except OSError as error:
-        reason = TRUNCATED if "truncated" in str(error) else NOT_AN_IMAGE
+        reason = IMAGE_TRUNCATED if "truncated" in str(error) else IMAGE_NOT_AN_IMAGE
         raise ImageError(reason, str(error)) from error
     except DECODER_ERRORS as error:
-        raise ImageError(NOT_AN_IMAGE, repr(error)) from error
+        raise ImageError(IMAGE_NOT_AN_IMAGE, repr(error)) from error
 
 
 def fit(image: Image.Image, resolution: int) -> Pixels:

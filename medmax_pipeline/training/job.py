@@ -32,8 +32,8 @@ class Job:
     work: str
     """Resumable state; a later process with the same recipe and inputs goes on from it."""
     threads: int = 1
-    """CPU threads; the same everywhere, so that the same inputs give the same bytes on machines with more cores too. One,
-    since small operations that wait for each other are slower on two (measured on the sample: 149 s against 95 s)."""
+    """CPU threads; the same everywhere, so that the same inputs give the same bytes on machines with more cores too.
+    One, since small operations that wait for each other are slower on two (docs/log.md: 149 s against 95 s)."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
     recompute: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
