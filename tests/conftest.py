@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,6 +14,13 @@ os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def absent(thing: str, reason: str) -> NoReturn:
+    """Skip a test for want of something, with the reason; fail where MEDMAX_TEST_REQUIRE (words) asks for it."""
+    if thing in os.environ.get("MEDMAX_TEST_REQUIRE", "").split():
+        pytest.fail(f"MEDMAX_TEST_REQUIRE asks for {thing}: {reason}")
+    pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import pytest
 
 from medmax_pipeline import files
 from medmax_pipeline.errors import ArchiveError, DiskFull, StoreError
+from tests.conftest import absent
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> 
 def test_a_full_disk_is_named_and_leaves_nothing() -> None:
     """/dev/full is a real device that is always full."""
     if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
+        absent("dev_full", "this system has no /dev/full")
     with pytest.raises(DiskFull, match="no space left"), files.disk_errors(Path("/dev/full")):
         descriptor = os.open("/dev/full", os.O_WRONLY)
         try:

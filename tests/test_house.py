@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import absent
+
 PACKAGE = Path(__file__).resolve().parent.parent / "medmax_pipeline"
 PROJECT = PACKAGE.parent
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
@@ -28,7 +30,7 @@ def tracked() -> list[Path]:
     """Files that git knows, or every file of the project where git is absent."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=False)
     if listed.returncode:
-        pytest.skip("not a git checkout: there is no list of the project's files")
+        absent("checkout", "not a git checkout: there is no list of the project's files")
     return [PROJECT / name for name in listed.stdout.split("\0") if name and (PROJECT / name).exists()]
 
 

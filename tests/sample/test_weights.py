@@ -13,6 +13,7 @@ from medmax_pipeline.sample.pictures import Picture, pictures
 from medmax_pipeline.sample.train_vqgan import fidelity, square, to_pixels
 from medmax_pipeline.sample.weights import CARD, SHIPPED, training_texts
 from medmax_pipeline.tokens.vocabulary import vocabulary_of
+from tests.conftest import absent
 
 LEAST_PSNR_DB = 15.0
 """A grey square scores about 10 dB on these pictures."""
@@ -44,7 +45,7 @@ def test_held_out_pictures_come_back_recognisably() -> None:
     for each in pictures("eval"):
         seen.setdefault(each.modality, each)
     if not seen:
-        pytest.skip("none of the packages that carry the sample's pictures is installed")
+        absent("corpus", "none of the packages that carry the sample's pictures is installed")
     squares = np.stack([square(each.image(), 64) for each in seen.values()])
     psnr_db, used = fidelity(VQGAN.load(SHIPPED / "vqgan"), to_pixels(squares))
     assert psnr_db > LEAST_PSNR_DB
