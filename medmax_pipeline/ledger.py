@@ -301,7 +301,9 @@ class Ledger:
             out.mkdir()
             state.mkdir(exist_ok=True)
         inputs = {need.key: self.need(need.key) for need in step.needs}
-        return Run(inputs, step.params, out, state, self.store, self.landing, log, launch)
+        return Run(
+            inputs, step.params, out, state, self.store, self.landing, log, launch, previous=self.current(step.key)
+        )
 
     def _publish(self, step: Step, resolved: Resolved, outcome: Outcome, run: Run, wall_s: float) -> None:
         manifest = build_manifest(step, resolved, outcome, run.inputs, run.out, wall_s)

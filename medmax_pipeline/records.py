@@ -42,10 +42,20 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """A picture as its publisher ships it: a file of the source's landing folder and, in an archive, a member."""
+    """A picture as a row names it, among the files of the source's landing folder.
+
+    `file` empty: wherever among the source's pictures, loose or in an archive. `member` without a slash is a base name,
+    with one it is the end of a path (`xmlab1/source.jpg`); exactly one picture must answer to it. `file` given: a loose
+    file (no member), or that archive's or table's member.
+    """
 
     file: str
     member: str = ""
+
+
+def picture(name: str) -> ImageRef:
+    """The picture that a row calls `name`, wherever it lies."""
+    return ImageRef("", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class Run:
     log: Callable[[str], None]
     launch: Callable[[Sequence[str]], None]
     """Run `python -m <arguments>` as a watched subprocess; a bad end raises LaunchError."""
+    previous: Artifact | None = None
+    """What is published of this step in this build so far, whatever it was made of; a hint to save work, never input."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from types import MappingProxyType, ModuleType
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.sources.record import Source
 
-NOT_SOURCES = frozenset({"record"})
+NOT_SOURCES = frozenset({"record", "choices", "conversation", "splits", "text"})
 """Modules of this folder that describe no source."""
 
 
@@ -63,12 +63,21 @@ SOURCES: Mapping[str, Source] = read_registry(Path(__file__).parent, __name__)
 """Every source, sorted by key; frozen."""
 
 
-def source(key: str) -> Source:
+def source(key: str, variant: str = "") -> Source:
     """The source of that key.
 
+    Args:
+        key: name of its file.
+        variant: another release or choice of files of it; empty: the default.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such source or variant.
     """
     if key not in SOURCES:
         raise ConfigError(f"{key!r}: no such source. Known: {', '.join(SOURCES)}. A new one is one file in sources/.")
-    return SOURCES[key]
+    found = SOURCES[key]
+    if not variant:
+        return found
+    if variant not in found.variants:
+        raise ConfigError(f"{key}: no variant {variant!r}. Known: {', '.join(found.variants) or 'none'}.")
+    return found.variants[variant]
