@@ -53,7 +53,7 @@ class Run:
     launch: Callable[[Sequence[str]], None]
     """Run `python -m <arguments>` as a watched subprocess; a bad end raises LaunchError."""
     previous: Artifact | None = None
-    """What is published of this step in this build so far, whatever it was made of; a hint to save work, never input."""
+    """What this build has published of the step so far, whatever it was made of; a hint to save work, never input."""
 
 
 @dataclass(frozen=True)
