@@ -35,6 +35,7 @@ class Placed:
     """One picture in a landing folder: where its bytes lie and where its pixels come from."""
 
     source: str
+    """Name of the landing folder."""
     file: str
     member: str
     image_id: str
@@ -62,6 +63,7 @@ class Tree:
     """The files of one landing folder, in memory, and the pictures among them."""
 
     source: str
+    """Name of the landing folder."""
     files: dict[str, bytes] = field(default_factory=dict)
     placed: list[Placed] = field(default_factory=list)
 

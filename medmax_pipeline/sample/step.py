@@ -19,7 +19,7 @@ KEY: Final = "sample_corpus"
 
 
 def corpus_step() -> Step:
-    """The step that lays out the sample's landing folders; one part a source."""
+    """The step that lays out the sample's landing folders; one part a folder."""
     return Step(
         key=KEY,
         run=_run,
@@ -33,13 +33,14 @@ def corpus_step() -> Step:
 
 
 def _run(run: Run) -> Outcome:
-    from medmax_pipeline.sample.corpus import SOURCES, lay_out
+    from medmax_pipeline.sample.corpus import lay_out
+    from medmax_pipeline.sample.layouts import layouts
 
     report = lay_out(run.landing, run.log)
     parts = {}
-    for source in SOURCES:
-        write_table(run.out / f"{source}.parquet", report.table(source))
-        parts[source] = [f"{source}.parquet"]
+    for folder in layouts():
+        write_table(run.out / f"{folder}.parquet", report.table(folder))
+        parts[folder] = [f"{folder}.parquet"]
     skipped = [{"package": each.package, "path": each.path, "reason": each.reason} for each in report.skipped]
     write_json(run.out / "skipped.json", skipped)
     count = len(report.placed)

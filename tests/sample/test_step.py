@@ -10,7 +10,8 @@ import pytest
 
 from medmax_pipeline.files import DigestCache
 from medmax_pipeline.sample import step as step_module
-from medmax_pipeline.sample.corpus import PLACED_SCHEMA, SOURCES
+from medmax_pipeline.sample.corpus import PLACED_SCHEMA
+from medmax_pipeline.sample.layouts import layouts
 from medmax_pipeline.sample.packaged import FILES, PackageFile, Skipped
 from medmax_pipeline.sample.step import corpus_step
 from tests.sample.conftest import Laid, Published
@@ -25,11 +26,11 @@ def test_two_landing_roots_get_the_same_bytes(laid: Laid, published: Published) 
 
 
 def test_each_source_has_a_part_with_its_pictures(laid: Laid, published: Published) -> None:
-    for source in SOURCES:
+    for source in layouts():
         table = pq.read_table(published.artifact.folder / f"{source}.parquet")
         assert table.schema.equals(PLACED_SCHEMA)
         assert table.equals(laid.report.table(source))
-    assert set(published.artifact.manifest.parts) == set(SOURCES)
+    assert set(published.artifact.manifest.parts) == set(layouts())
 
 
 def test_the_manifest_names_package_files_and_licences(published: Published) -> None:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.sample.layouts.pmc_oa import ARCHIVE, CAPTIONS, FOLDER, PHRASES, caption
 from medmax_pipeline.sample.pictures import Picture
-from medmax_pipeline.sample.pmc_oa import ARCHIVE, CAPTIONS, FOLDER, PHRASES, caption
 from tests.sample.conftest import Laid
 
 Rows = list[dict[str, Any]]

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from medmax_pipeline.sample.pictures import Picture
-from medmax_pipeline.sample.questions import CLOSED_WORDINGS
-from medmax_pipeline.sample.vqa_rad import (
+from medmax_pipeline.sample.layouts.vqa_rad import (
     ABSENT,
     NOT_A_PICTURE,
     PICTURES_FOLDER,
@@ -21,6 +19,8 @@ from medmax_pipeline.sample.vqa_rad import (
     UNASKED,
     is_coloured,
 )
+from medmax_pipeline.sample.pictures import Picture
+from medmax_pipeline.sample.questions import CLOSED_WORDINGS
 from medmax_pipeline.sources.vqa_rad import SOURCE
 from tests.sample.conftest import Laid
 

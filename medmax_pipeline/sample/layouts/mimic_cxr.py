@@ -20,6 +20,7 @@ from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.drawn import LARGE_HEART, SIDE_PX, Chest, Side, View, Zone, draw_chest
 from medmax_pipeline.sample.layout import Tree, gzipped, jpeg
+from medmax_pipeline.sample.layouts import Layout
 from medmax_pipeline.sample.pictures import Picture
 
 PublisherSplit = Literal["train", "validate", "test"]
@@ -243,3 +244,6 @@ def _wrapped(text: str) -> str:
             line = ""
         line = f"{line} {word}"
     return "\n".join((*lines, line))
+
+
+LAYOUT = Layout("mimic_cxr", lambda pool: mimic_cxr(pool.own))

@@ -20,6 +20,7 @@ from PIL import Image
 
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.layout import Tree, jpeg, png, zipped
+from medmax_pipeline.sample.layouts import Layout, spread
 from medmax_pipeline.sample.pictures import Picture
 from medmax_pipeline.sources.pmc_oa import split_of
 
@@ -115,7 +116,7 @@ def _plant(tree: Tree, articles: Articles, asked: Sequence[Picture]) -> None:
     held_out = [picture for picture in asked if picture.split == "eval"]
     trained = [picture for picture in asked if picture.split == "train"]
     article = articles.new("train")
-    for place, picture in enumerate(_spread(held_out, EXACT_LEAKS + NEAR_LEAKS)):
+    for place, picture in enumerate(spread(held_out, EXACT_LEAKS + NEAR_LEAKS)):
         shown = Image.open(io.BytesIO(jpeg(picture.image())))
         exact = place < EXACT_LEAKS
         small = (max(1, shown.width * 9 // 10), max(1, shown.height * 9 // 10))
@@ -124,7 +125,7 @@ def _plant(tree: Tree, articles: Articles, asked: Sequence[Picture]) -> None:
         planted = "leak" if exact else "near_leak"
         tree.place(picture, data, ARCHIVE, member=FOLDER + name, split="train", planted=planted)
     article = articles.new("train")
-    for place, picture in enumerate(_spread(trained, TWINS)):
+    for place, picture in enumerate(spread(trained, TWINS)):
         data = jpeg(picture.image())
         name = articles.add(article, place, data, caption(picture, place))
         tree.place(picture, data, ARCHIVE, member=FOLDER + name, planted="twin")
@@ -156,7 +157,4 @@ def _faulty(tree: Tree, articles: Articles, pictures: Sequence[Picture]) -> None
     articles.members[f"{FOLDER}{article}_Fig9_1.jpg"] = jpeg(image.resize((120, 120)))
 
 
-def _spread(pictures: Sequence[Picture], count: int) -> list[Picture]:
-    """At most `count` pictures at even distances."""
-    count = min(count, len(pictures))
-    return [pictures[place * len(pictures) // count] for place in range(count)]
+LAYOUT = Layout("pmc_oa", lambda pool: pmc_oa(pool.own, pool.asked))

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, ImageStat
 
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.layout import Tree, jpeg
+from medmax_pipeline.sample.layouts import Layout
 from medmax_pipeline.sample.pictures import Picture
 from medmax_pipeline.sample.questions import (
     Question,
@@ -151,3 +152,6 @@ def _faulty(tree: Tree, rows: Sequence[dict[str, Any]], pictures: Sequence[Pictu
     ]
     again = {"question": "What kind of image is this?", "answer": pictures[0].modality, "answer_type": "OPEN"}
     return [*faulty, {**model, **again}]
+
+
+LAYOUT = Layout("vqa_rad", lambda pool: vqa_rad(pool.own))

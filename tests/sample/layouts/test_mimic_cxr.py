@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from medmax_pipeline.sample.drawn import Chest
-from medmax_pipeline.sample.mimic_cxr import LABELS, Study, mimic_cxr, report
+from medmax_pipeline.sample.layouts.mimic_cxr import LABELS, Study, mimic_cxr, report
 from medmax_pipeline.sources.mimic_cxr import conclusion
 from tests.sample.conftest import Laid
 
