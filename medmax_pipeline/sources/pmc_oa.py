@@ -19,6 +19,7 @@ from typing import Any, Final
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
+from medmax_pipeline.sources.splits import hash_split
 
 CAPTIONS: Final = "pmc_oa.jsonl"
 ARCHIVE: Final = "images.zip"
@@ -38,8 +39,7 @@ def rows(files: RowFiles) -> Iterator[Row]:
 
 def split_of(pmcid: str) -> Split:
     """The split of a whole article, from its id alone."""
-    number = int(hashlib.sha256(b"pmc_oa:" + pmcid.encode()).hexdigest()[:8], 16)
-    return "eval" if number % 100 < HELD_OUT_PERCENT else "train"
+    return hash_split("pmc_oa", pmcid, HELD_OUT_PERCENT)
 
 
 def adapt(row: Mapping[str, Any]) -> Adapted:

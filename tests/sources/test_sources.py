@@ -13,7 +13,13 @@ from medmax_pipeline.records import KINDS, Draft, check_draft, sample_id
 from medmax_pipeline.sources import SOURCES, read_registry, source
 from medmax_pipeline.sources.record import Row, Source
 
-EACH = pytest.mark.parametrize("record", SOURCES.values(), ids=SOURCES.keys())
+RECORDS = {
+    key + (f"-{name}" if name else ""): record
+    for key, source_ in SOURCES.items()
+    for name, record in {"": source_, **source_.variants}.items()
+}
+"""Every source and every variant of one."""
+EACH = pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS.keys())
 
 
 def drafts(record: Source) -> list[Draft]:
@@ -56,9 +62,30 @@ def test_licence_counts_and_access_say_where_they_come_from(record: Source) -> N
 
 
 @EACH
-def test_a_pinned_access_names_a_full_revision(record: Source) -> None:
-    if record.access.kind != "manual":
-        assert re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", record.access.revision)
+def test_what_can_be_fetched_says_from_where(record: Source) -> None:
+    if record.access.kind == "hub":
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", record.access.repo)
+        assert re.fullmatch(r"[0-9a-f]{40}|main", record.access.revision), "a commit, or the branch to pin one of"
+    for item in record.files:
+        assert bool(item.url) == bool(item.sha256), f"{item.path}: a URL and the digest of its bytes go together"
+        if item.url:
+            assert item.url.startswith("https://")
+            assert re.fullmatch(r"[0-9a-f]{64}", item.sha256)
+
+
+@EACH
+def test_a_variant_is_the_same_source_with_other_files_or_rows(record: Source) -> None:
+    original = SOURCES[record.key]
+    assert (record.licence, record.credentialed, record.folder) == (
+        original.licence,
+        original.credentialed,
+        original.folder,
+    )
+
+
+@EACH
+def test_the_splits_of_the_example_are_among_those_the_source_declares(record: Source) -> None:
+    assert {draft.split for draft in drafts(record)} <= set(record.splits)
 
 
 @EACH
@@ -66,9 +93,10 @@ def test_the_pictures_of_the_example_lie_where_pictures_are_expected(record: Sou
     from medmax_pipeline.ingest.landing import pattern
 
     places = [pattern(item.path) for item in record.files if item.pictures]
+    assert places
     for draft in drafts(record):
         for ref in draft.images:
-            assert any(place.fullmatch(ref.file) for place in places), ref
+            assert ref.member if not ref.file else any(place.fullmatch(ref.file) for place in places), ref
 
 
 def test_sources_are_sorted_and_frozen() -> None:
