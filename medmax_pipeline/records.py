@@ -83,6 +83,8 @@ class Draft:
     modality: str = ""
     context: str = ""
     extra: str = "{}"
+    credentialed: bool = False
+    """Whether this row is, in a source that as a whole is not: rows of a credentialed data set published again."""
 
 
 @dataclass(frozen=True, slots=True)

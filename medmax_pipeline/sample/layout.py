@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Final
 
 from PIL import Image
@@ -132,6 +135,35 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
 def gzipped(text: str) -> bytes:
     """UTF-8 text, gzipped without a date."""
     return gzip.compress(text.encode(), mtime=0)
+
+
+def tarred(members: Mapping[str, bytes]) -> bytes:
+    """A tar archive of files, sorted, without date or owner: the same members give the same bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name in sorted(members):
+            info = tarfile.TarInfo(name)
+            info.size = len(members[name])
+            archive.addfile(info, io.BytesIO(members[name]))
+    return buffer.getvalue()
+
+
+def tar_gzipped(members: Mapping[str, bytes]) -> bytes:
+    """As `tarred`, gzipped without a date."""
+    return gzip.compress(tarred(members), mtime=0)
+
+
+def split_parts(name: str, data: bytes, sizes: Sequence[int]) -> dict[str, bytes]:
+    """One file as the pieces `name.aa`, `name.ab`, ...: of these sizes in bytes, and a last one with the rest.
+
+    At most 26 pieces; their bytes in the order of their names are `data`.
+    """
+    edges = [0, *accumulate(sizes), len(data)]
+    assert edges == sorted(edges) and len(sizes) < len(ascii_lowercase), f"{sizes} do not cut {len(data)} bytes"
+    return {
+        f"{name}.a{letter}": data[start:end]
+        for letter, (start, end) in zip(ascii_lowercase, pairwise(edges), strict=False)
+    }
 
 
 def layout_key(package_digests: Sequence[str]) -> str:

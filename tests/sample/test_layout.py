@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from medmax_pipeline.files import read_json, write_json
-from medmax_pipeline.sample.layout import MARKER, Tree, gzipped, is_laid_out, layout_key, write_tree, zipped
+from medmax_pipeline.sample.layout import (
+    MARKER,
+    Tree,
+    gzipped,
+    is_laid_out,
+    layout_key,
+    split_parts,
+    tar_gzipped,
+    tarred,
+    write_tree,
+    zipped,
+)
 
 
 @pytest.fixture
@@ -71,6 +84,23 @@ def test_archives_hold_no_date_of_today_and_no_order_of_insertion() -> None:
     assert first == second
     assert zipfile.ZipFile(io.BytesIO(first)).infolist()[0].date_time[0] == 2020
     assert gzipped("x")[4:8] == b"\0\0\0\0"
+
+
+def test_a_tar_holds_neither_date_nor_owner_nor_order_of_insertion() -> None:
+    data = tar_gzipped({"b/long.png": b"2" * 3000, "a.png": b"1"})
+    assert data == tar_gzipped({"a.png": b"1", "b/long.png": b"2" * 3000})
+    assert data[4:8] == b"\0\0\0\0"
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as archive:
+        found = [(member.name, member.mtime, member.uid, member.uname) for member in archive]
+    assert found == [("a.png", 0, 0, ""), ("b/long.png", 0, 0, "")]
+    assert gzip.decompress(data) == tarred({"a.png": b"1", "b/long.png": b"2" * 3000})
+
+
+def test_pieces_in_the_order_of_their_names_are_the_whole() -> None:
+    pieces = split_parts("images.tar.gz", b"0123456789", (3, 0, 4))
+    assert list(pieces) == [f"images.tar.gz.a{letter}" for letter in "abcd"]
+    assert [len(piece) for piece in pieces.values()] == [3, 0, 4, 3]
+    assert b"".join(pieces[name] for name in sorted(pieces)) == b"0123456789"
 
 
 def test_the_key_follows_the_packages_not_their_order() -> None:
