@@ -44,18 +44,26 @@ IMAGE_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("source", pa.string()),
+        ("folder", pa.string()),
         ("file", pa.string()),
         ("member", pa.string()),
+        ("kind", pa.string()),
+        ("offset", pa.int64()),
+        ("packed", pa.int64()),
         ("bytes", pa.int64()),
+        ("crc", pa.int64()),
         ("format", pa.string()),
         ("mode", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("many", pa.bool_()),
         ("pixel_digest", pa.string()),
+        ("phash", pa.string()),
     ]
 )
-"""One line a distinct picture of a source: where its bytes lie and what they hold. `pixel_digest` is the sha256 of the
-decoded pixels (mode, size and bytes after conversion to RGB): equal pixels in different files share it."""
+"""One line a distinct picture of a source. Where its bytes lie: the landing folder and `ingest.places.Place`. What they
+hold: `ingest.images.Probe`; pictures of equal `pixel_digest` have equal pixels in different files, those of near
+`phash` look alike."""
 
 
 def samples_to_table(samples: Iterable[Sample]) -> pa.Table:
