@@ -102,8 +102,11 @@ class Recipe:
 class Weights:
     """Where a network's or a tokenizer's files come from."""
 
-    kind: Literal["sample", "seeded"]
-    """`sample`: shipped with the package; `seeded`: initialised from `size` and `seed`."""
+    kind: Literal["sample", "seeded", "published"]
+    """`sample`: shipped with the package; `seeded`: initialised from `size` and `seed`; `published`: the record of
+    that `name` in `models/published.py`."""
+    name: str = ""
+    """Key of the published weights."""
     size: Mapping[str, int] = field(default_factory=dict)
     """Fields of the network's configuration, for `seeded`."""
     seed: int = 0
@@ -146,8 +149,15 @@ class Build:
     image_tokenizer: Weights
     text_tokenizer: Weights
     base_model: Weights
+    similarity_model: Weights | None = None
+    """The network behind similarity scores; None: the build has none, and those scores stay locked."""
     corpus: Literal["sample", "none"] = "none"
     """`sample` lays the embedded corpus out in the landing folders first."""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    """Another release or choice of files of a source, by the name in its record; the default where none is named."""
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """Commit (40 hex digits) at which a source's, or a weights record's, hub files are fetched; where none is named,
+    the record's own, or the one that the first fetch met. `medmax sources --pins` prints what is pinned here."""
     curation: Curation = field(default_factory=Curation)
     evaluation: Evaluation = field(default_factory=Evaluation)
     executor: Literal["in_process", "multiprocess"] = "in_process"
@@ -259,6 +269,16 @@ class Settings:
     landing: Path
 
 
+def _check_pins(build: Build, where: str) -> None:
+    """Refuse variants of sources that the build has not, and pins that are no commits."""
+    strangers = sorted(build.variants.keys() - {*build.sources})
+    if strangers:
+        raise ConfigError(f"{where}: variants names {strangers}, which the build has no source for.")
+    loose = sorted(key for key, commit in build.pins.items() if not re.fullmatch(r"[0-9a-f]{40}", commit))
+    if loose:
+        raise ConfigError(f"{where}: pins of {loose} are no commits; expected 40 hex digits, a branch moves.")
+
+
 def config_folder() -> Path:
     """The project's `configs/`: MEDMAX_CONFIG_DIR, else beside the package, else in the working folder."""
     named = os.environ.get("MEDMAX_CONFIG_DIR")
@@ -287,6 +307,7 @@ def load(config: Path | None = None) -> Settings:
             raise ConfigError(
                 f"{recipe.name}.toml: mixture names {sorted(unknown)}, which {path.name} has no source for."
             )
+    _check_pins(build, path.name)
     store = Path(os.environ.get("MEDMAX_STORE", "store")).absolute()
     default = store / "landing" / "sample" if build.corpus == "sample" else Path("landing")
     landing = Path(os.environ.get("MEDMAX_LANDING", default)).absolute()

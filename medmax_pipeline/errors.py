@@ -7,6 +7,7 @@
     │   ├── StepBusy       another process is working on the same artifact
     │   ├── NotPublished   an input has no published version in this build
     │   └── Imbalance      in != kept + dropped + quarantined
+    ├── FetchError         a publisher's file did not arrive; it locks the source and does not fail the build
     ├── ArchiveError       an archive or a file in it cannot be trusted or read
     ├── ImageError         a picture cannot be used; `reason` is the name under which it is quarantined
     ├── RowError           an upstream row has a shape that no rule of its adapter covers
@@ -46,6 +47,20 @@ class NotPublished(StoreError):
 
 class Imbalance(StoreError):
     """A step lost or invented units: in != kept + dropped + quarantined."""
+
+
+class FetchError(MedmaxError):
+    """A publisher's file did not arrive.
+
+    Attributes:
+        reason: what happened, the same words each time it happens.
+        cure: what would let the file come.
+    """
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(f"{reason} {cure}")
+        self.reason = reason
+        self.cure = cure
 
 
 class ArchiveError(MedmaxError):

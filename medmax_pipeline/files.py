@@ -12,9 +12,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
 
 from medmax_pipeline.errors import ArchiveError, DiskFull, StoreError
@@ -26,6 +29,12 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """Anything `json.dumps` can write."""
 
 CHUNK_BYTES = 1 << 20
+DIGESTS = "digests.sqlite"
+"""Name of a store's cache of digests."""
+HASHING_THREADS = 4
+"""Files hashed at once; hashing releases the interpreter."""
+DIGESTS_A_BATCH = 4096
+"""Files looked up at once in the cache of digests."""
 TEMPORARY = ".tmp-"
 """What every temporary name contains; nothing published does."""
 
@@ -176,38 +185,91 @@ def remove_tree(path: Path) -> None:
 class DigestCache:
     """sha256 of big files that others own, remembered by size, mtime and inode.
 
-    A file whose size, modification time (ns) and inode are unchanged is not read again. The cache is a plain JSON
-    file that may be deleted at any time.
+    A file whose size, modification time (ns) and inode are unchanged is not read again. The cache is an SQLite file
+    that may be deleted at any time; a torn or foreign one is thrown away. Several processes may use it at once.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, list[Json]] = {}
-        if path.exists():
-            try:
-                self._known = json.loads(path.read_text())
-            except ValueError:  # a torn cache is no loss
-                self._known = {}
-        self._dirty = False
+        self._learnt: dict[str, tuple[int, int, int, str]] = {}
+        self._folders: dict[Path, str] = {}
+        self._lock = Lock()
 
     def sha256(self, path: Path) -> str:
         """Digest of `path`, from memory where the file has not been touched since."""
-        stat = path.stat()
-        mark: list[Json] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        name = str(path.resolve())
-        known = self._known.get(name)
-        if known is not None and known[:3] == mark:
-            return str(known[3])
-        digest = sha256_file(path)
-        self._known[name] = [*mark, digest]
-        self._dirty = True
-        return digest
+        return next(self.sha256_all([path]))
+
+    def sha256_all(self, paths: Sequence[Path]) -> Iterator[str]:
+        """Digests of many files, in their order; those not known are read by a few threads."""
+        with self._lock, ThreadPoolExecutor(HASHING_THREADS) as pool:
+            for start in range(0, len(paths), DIGESTS_A_BATCH):
+                some = paths[start : start + DIGESTS_A_BATCH]
+                names = [self._name(path) for path in some]
+                marks = [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in map(Path.stat, some)]
+                known = self._read(names) | {name: self._learnt[name] for name in names if name in self._learnt}
+                new = [at for at, name in enumerate(names) if known.get(name, ())[:3] != marks[at]]
+                for at, digest in zip(new, pool.map(sha256_file, [some[at] for at in new]), strict=True):
+                    known[names[at]] = self._learnt[names[at]] = (*marks[at], digest)
+                yield from [known[name][3] for name in names]
 
     def save(self) -> None:
-        """Write the cache back if it has learnt something."""
-        if self._dirty:
-            write_json(self._path, self._known)
-            self._dirty = False
+        """Write back what was learnt."""
+        with self._lock, disk_errors(self._path):
+            if self._learnt:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                rows = [(name, *known) for name, known in self._learnt.items()]
+                try:
+                    self._write(rows)
+                except sqlite3.DatabaseError as error:
+                    if "locked" in str(error):  # another process is at it for long; what was learnt waits
+                        return
+                    if "full" in str(error):
+                        raise OSError(errno.ENOSPC, str(error)) from error
+                    self._path.unlink(missing_ok=True)
+                    self._write(rows)
+                self._learnt = {}
+
+    def _name(self, path: Path) -> str:
+        parent = path.parent
+        if parent not in self._folders:
+            self._folders[parent] = str(parent.resolve())
+        return f"{self._folders[parent]}/{path.name}"
+
+    def _read(self, names: Sequence[str]) -> dict[str, tuple[int, int, int, str]]:
+        if not self._path.is_file():
+            return {}
+        found = {}
+        query = "SELECT size, mtime, inode, sha256 FROM digests WHERE path = ?"
+        try:
+            with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+                for name in names:
+                    row = database.execute(query, (name.encode("utf-8", "surrogateescape"),)).fetchone()
+                    if row is not None:
+                        found[name] = row
+        except sqlite3.DatabaseError:  # a torn cache is no loss
+            return {}
+        return found
+
+    def _write(self, rows: Sequence[tuple[str, int, int, int, str]]) -> None:
+        with closing(sqlite3.connect(self._path, timeout=60)) as database, database:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS digests "
+                "(path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, inode INTEGER, sha256 TEXT) WITHOUT ROWID"
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?)",
+                ((name.encode("utf-8", "surrogateescape"), *known) for name, *known in rows),
+            )
+
+
+def decimal_size(count: int) -> str:
+    """A number of bytes for people, in decimal units as publishers give them: `24.6 GB`, `980 bytes`."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 999.95 or unit == "GB":
+            break
+        size /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def json_bytes(value: Mapping[str, Any]) -> bytes:

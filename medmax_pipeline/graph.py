@@ -61,8 +61,10 @@ def _all(settings: Settings) -> Iterator[Step]:
     if corpus:
         yield corpus_step()
     for key in build.sources:
-        yield raw_step(source(key), corpus)
-        yield samples_step(source(key))
+        variant = build.variants.get(key, "")
+        record = source(key, variant)
+        yield raw_step(record, corpus, variant, build.pins.get(key, ""))
+        yield samples_step(record, variant)
     yield duplicates_step(build.sources, build.curation.duplicates)
     yield leakage_step(build.sources, build.curation.leakage)
     for key in build.sources:

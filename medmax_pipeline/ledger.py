@@ -2,8 +2,8 @@
 
 A `Step` says what an asset reads, which version of code and which parameters make it, and how. Its *fingerprint*
 covers all of that; a published folder of that fingerprint is reused, else the step runs in a work folder and its
-output is renamed into place with the manifest inside. `plan` is the one function behind the skip, `medmax plan`,
-`medmax stale` and the nightly schedule. No Dagster here; what a step does belongs to its room.
+output is renamed into place with the manifest inside. What would happen is told by `planning.py`. No Dagster here;
+what a step does belongs to its room.
 
     store/<key>/<fingerprint>/         published, never changes
     store/<key>/current.<build>        names the fingerprint in use
@@ -21,10 +21,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from medmax_pipeline.errors import Imbalance, NotPublished, StepBusy, StoreError
 from medmax_pipeline.files import (
+    DIGESTS,
     DigestCache,
     digest_of,
     disk_errors,
@@ -45,7 +46,9 @@ from medmax_pipeline.manifest import (
     package_versions,
     read_manifest,
 )
-from medmax_pipeline.steps import Artifact, Outcome, Run, Step, in_order
+from medmax_pipeline.planning import Planned as Planned
+from medmax_pipeline.planning import plan
+from medmax_pipeline.steps import Artifact, Outcome, Run, Step
 
 FINGERPRINT_DIGITS = 32
 """128 bits of the sha256: short enough for a path, far from any collision."""
@@ -53,16 +56,6 @@ FINGERPRINT_DIGITS = 32
 
 Log = Callable[[str], None]
 Launch = Callable[[Sequence[str]], None]
-Action = Literal["reuse", "run", "after", "locked"]
-
-
-class Planned(NamedTuple):
-    """What would happen to one step, and why. `after`: an input runs first, and this step if that changed bytes."""
-
-    key: str
-    action: Action
-    reason: str
-    fingerprint: str
 
 
 class Resolved(NamedTuple):
@@ -91,7 +84,7 @@ class Ledger:
         self.landing = landing
         with disk_errors(store):
             store.mkdir(parents=True, exist_ok=True)
-        self._digests = DigestCache(store / "digests.json")
+        self._digests = DigestCache(store / DIGESTS)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -140,8 +133,12 @@ class Ledger:
 
     # -- identity -----------------------------------------------------------------------------------------------
 
-    def resolve(self, step: Step) -> Resolved:
+    def resolve(self, step: Step, unfetched: Lock | None = None) -> Resolved:
         """The step's fingerprint against the inputs that are current now.
+
+        Args:
+            step: the step.
+            unfetched: why its files could not be fetched.
 
         Raises:
             NotPublished: an input has no published version.
@@ -158,8 +155,8 @@ class Ledger:
                     origin if " is locked: " in origin else f"{need.key} is locked: {origin}",
                     manifest.lock.cure,
                 )
-        if lock is None and step.lock is not None:
-            lock = step.lock(self.landing)
+        if lock is None:
+            lock = _joined(unfetched, step.lock(self.landing) if step.lock is not None else None)
         external: tuple[External, ...] = ()
         if lock is None and step.external is not None:
             external = step.external(self.landing, self._digests)
@@ -179,66 +176,8 @@ class Ledger:
         return Resolved(fingerprint, tuple(inputs), external, lock, counter)
 
     def plan(self, steps: Iterable[Step], *, transitive: bool = True) -> list[Planned]:
-        """What would happen to each step now, in order, and why.
-
-        Args:
-            steps: all steps of the build, or some of them with everything they need.
-            transitive: whether a step waits for inputs that would run first. False compares each step with the
-                inputs as published now, which is what a nightly refresh wants.
-        """
-        planned: dict[str, Planned] = {}
-        for step in in_order(steps):
-            waits = [need.key for need in step.needs if planned[need.key].action in ("run", "after")]
-            missing = [need.key for need in step.needs if self.current(need.key) is None]
-            if (transitive and waits) or missing:
-                first = (waits or missing)[0]
-                reason = f"{first} runs first" if transitive else f"{first} is not published"
-                planned[step.key] = Planned(step.key, "after", reason, "")
-                continue
-            resolved = self.resolve(step)
-            planned[step.key] = self._planned(step, resolved)
-        return list(planned.values())
-
-    def _planned(self, step: Step, resolved: Resolved) -> Planned:
-        if resolved.lock is not None:
-            return Planned(step.key, "locked", resolved.lock.reason, resolved.fingerprint)
-        if self._reusable(step, resolved):
-            return Planned(step.key, "reuse", "unchanged", resolved.fingerprint)
-        known = self.published(step.key, resolved.fingerprint)
-        reason = "what it laid out is gone" if known else self._why(step, resolved)
-        return Planned(step.key, "run", reason, resolved.fingerprint)
-
-    def _why(self, step: Step, resolved: Resolved) -> str:
-        """What differs between the current version and what would be made now, in words."""
-        current = self.current(step.key)
-        if current is None:
-            return "never made"
-        old = current.manifest
-        if old.locked:
-            return "unlocked"
-        reasons = []
-        before = {(entry.key, entry.part): entry.digest for entry in old.inputs}
-        for entry in resolved.inputs:
-            if before.get((entry.key, entry.part)) != entry.digest:
-                reasons.append(f"{entry.key} changed")
-        known = {entry.path: entry.sha256 for entry in old.external}
-        now = {entry.path: entry.sha256 for entry in resolved.external}
-        for path in sorted(known.keys() | now.keys()):
-            if known.get(path) != now.get(path):
-                word = "is new" if path not in known else "is gone" if path not in now else "changed"
-                reasons.append(f"{path} {word}")
-        if old.code_version != step.code_version:
-            reasons.append(f"code version {old.code_version} -> {step.code_version}")
-        plain = json.loads(json.dumps(dict(step.params)))
-        reasons += [
-            f"parameter {name} changed"
-            for name in sorted(old.params.keys() | plain.keys())
-            if old.params.get(name) != plain.get(name)
-        ]
-        if old.counter != resolved.counter:
-            reasons.append("told to run again")
-        shown = reasons[:5] + ([f"{len(reasons) - 5} more"] if len(reasons) > 5 else [])
-        return ", ".join(shown) or "the published version is gone"
+        """What would happen to each step now, in order, and why; see `planning.plan`."""
+        return plan(self, steps, transitive=transitive)
 
     # -- running ------------------------------------------------------------------------------------------------
 
@@ -270,8 +209,9 @@ class Ledger:
 
         `run` gets the steps that must be made and returns an outcome for each; it is not called for none.
         """
-        resolved = {step.key: self.resolve(step) for step in steps}
-        todo = [step for step in steps if not self._reusable(step, resolved[step.key])]
+        unfetched = {step.key: step.fetch.bring(self.landing, log) for step in steps if step.fetch is not None}
+        resolved = {step.key: self.resolve(step, unfetched.get(step.key)) for step in steps}
+        todo = [step for step in steps if not self.reusable(step, resolved[step.key])]
         with ExitStack() as held:
             runs, started = {}, time.monotonic()
             for step in todo:
@@ -290,7 +230,8 @@ class Ledger:
             write_text(pointer, resolved[step.key].fingerprint + "\n")
         return {step.key: (self.need(step.key), step in todo) for step in steps}
 
-    def _reusable(self, step: Step, resolved: Resolved) -> bool:
+    def reusable(self, step: Step, resolved: Resolved) -> bool:
+        """Whether what would be made is published already, and still there where it lies outside the store."""
         known = self.published(step.key, resolved.fingerprint)
         return known and (resolved.lock is not None or step.intact is None or step.intact(self.landing))
 
@@ -333,6 +274,13 @@ class Ledger:
             yield work
             remove_tree(work)
             sync_folder(work.parent)
+
+
+def _joined(unfetched: Lock | None, absent: Lock | None) -> Lock | None:
+    """One lock of why files were not fetched and of what is missing without them."""
+    if unfetched is None or absent is None:
+        return unfetched or absent
+    return Lock(f"{unfetched.reason} {absent.reason}", f"{unfetched.cure} Or by hand: {absent.cure}")
 
 
 def _no_launcher(arguments: Sequence[str]) -> None:

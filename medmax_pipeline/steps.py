@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import DigestCache, Json
@@ -70,6 +71,37 @@ class Outcome:
     summary: Mapping[str, Json] = field(default_factory=dict)
 
 
+class PendingFile(NamedTuple):
+    """A file, or a glob of files, that would be fetched."""
+
+    path: str
+    """Relative to the landing root."""
+    bytes: int | None
+    """Published size of all it stands for; None where nobody published it."""
+
+
+class Pending(NamedTuple):
+    """What a step would fetch before it runs."""
+
+    files: tuple[PendingFile, ...]
+    origin: str
+    """From where, in words: `axiong/pmc_oa at main`."""
+    lock: Lock | None = None
+    """Why nothing of it can be fetched from here; known without asking anybody."""
+    missing: str = ""
+    """What would still be missing then, since it does not come over the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """How the files that a step reads outside the store come there."""
+
+    pending: Callable[[Path], Pending | None]
+    """What is still to be fetched; called with the landing root; asks nobody over the network."""
+    bring: Callable[[Path, Callable[[str], None]], Lock | None]
+    """Fetch it; called with the landing root and a log. A Lock says why it did not arrive."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One asset of the graph, free of the orchestrator."""
@@ -83,6 +115,8 @@ class Step:
     """Files outside the store that are inputs; called with the landing root."""
     lock: Callable[[Path], Lock | None] | None = None
     """Whether the step can run here at all; called with the landing root."""
+    fetch: Fetch | None = None
+    """How its external files arrive; None: they lie there, or the user places them."""
     locks_on: tuple[str, ...] | None = None
     """Inputs whose lock locks this step; None: each of them."""
     intact: Callable[[Path], bool] | None = None
