@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Final
+from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from medmax_pipeline.files import digest_of, inside, read_json, sha256_bytes, sha256_file, write_bytes, write_json
@@ -29,6 +31,9 @@ from medmax_pipeline.sample.pictures import Flag, Picture
 MARKER: Final = ".layout.json"
 JPEG_QUALITY: Final = 95
 ZIP_DATE: Final = (2020, 1, 1, 0, 0, 0)
+ROWS_A_GROUP: Final = 4
+"""Ours: more than one row group even in a table of a few rows."""
+HUB_PICTURE: Final = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 OURS: Final = "Apache-2.0"
 """Licence of what the generator draws: the project's own."""
 
@@ -137,6 +142,23 @@ def gzipped(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)
 
 
+def parquet(columns: Mapping[str, Sequence[Any]], pictures: str = "image") -> bytes:
+    """A Parquet table as the hub writes one, in row groups of `ROWS_A_GROUP`.
+
+    Args:
+        columns: values by name, as many each.
+        pictures: name of the column of pictures' bytes (or None), which becomes a struct of bytes and path and the
+            first column; a table may have none.
+    """
+    arrays = {name: pa.array(values) for name, values in columns.items() if name != pictures}
+    embedded = [item and {"bytes": item, "path": None} for item in columns.get(pictures, ())]
+    if embedded:
+        arrays = {pictures: pa.array(embedded, HUB_PICTURE), **arrays}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(arrays), buffer, row_group_size=ROWS_A_GROUP)
+    return buffer.getvalue()
+
+
 def tarred(members: Mapping[str, bytes]) -> bytes:
     """A tar archive of files, sorted, without date or owner: the same members give the same bytes."""
     buffer = io.BytesIO()
@@ -159,7 +181,8 @@ def split_parts(name: str, data: bytes, sizes: Sequence[int]) -> dict[str, bytes
     At most 26 pieces; their bytes in the order of their names are `data`.
     """
     edges = [0, *accumulate(sizes), len(data)]
-    assert edges == sorted(edges) and len(sizes) < len(ascii_lowercase), f"{sizes} do not cut {len(data)} bytes"
+    assert edges == sorted(edges), f"{sizes} do not cut {len(data)} bytes"
+    assert len(sizes) < len(ascii_lowercase)
     return {
         f"{name}.a{letter}": data[start:end]
         for letter, (start, end) in zip(ascii_lowercase, pairwise(edges), strict=False)
