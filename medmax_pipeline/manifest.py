@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medmax_pipeline.errors import StoreError
-from medmax_pipeline.files import Json, digest_of, read_json, sha256_file
+from medmax_pipeline.files import Json, digest_of, read_json, sha256_bytes, sha256_file
 from medmax_pipeline.records import Counts
 
 MANIFEST = "manifest.json"
@@ -40,8 +40,10 @@ class External:
     """A file outside the store that the artifact refers to: raw bytes as their publisher ships them."""
 
     path: str
-    """Relative to the landing root, or `package:path` for a file of an installed package."""
+    """Relative to the landing root, or `package:path` for a file of an installed package; with `*`: all files that
+    match, one entry where they are many."""
     sha256: str
+    """Of the file's bytes; of many files that of `digest_lines`."""
     bytes: int
     licence: str = ""
 
@@ -148,6 +150,15 @@ def list_files(folder: Path) -> tuple[FileEntry, ...]:
         if path.is_file() and relative != MANIFEST:
             entries.append(FileEntry(relative, sha256_file(path), path.stat().st_size))
     return tuple(sorted(entries, key=lambda entry: entry.path))
+
+
+def digest_lines(files: Iterable[tuple[str, str]]) -> str:
+    """One sha256 for many files: over lines of `<sha256>  <name>`, sorted by name.
+
+    Args:
+        files: name and sha256 of each, names relative to their landing folder.
+    """
+    return sha256_bytes("".join(f"{sha256}  {name}\n" for name, sha256 in sorted(files)).encode())
 
 
 def content_digest(files: Iterable[FileEntry], external: Iterable[External], lock: Lock | None) -> str:

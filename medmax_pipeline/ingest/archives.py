@@ -1,169 +1,351 @@
-"""Pictures where they lie: loose in a landing folder, or in a zip that is never unpacked.
+"""What lies inside archives: every member with its place, or why it is never read.
 
-Members are read in place through the archive's own index. What an archive claims is not believed: a member with a
-hostile name, a twin, a password, a link or the ratio of a bomb is listed with its reason and never read. Whether bytes
-are a picture belongs to `images.py`. Not covered: archives inside archives, tar (a source that ships one adds it here).
+What an archive claims is not believed: a member with a hostile name, a twin, a password, a link or the ratio of a bomb
+is listed with its fault; an archive that breaks off, overlaps itself or swells absurdly is refused as a whole. Reading
+members belongs to `places.py`. An archive inside an archive is a file like any other.
 """
 
 from __future__ import annotations
 
+import gzip
 import stat
+import tarfile
 import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from types import TracebackType
-from typing import Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, cast
 
 from medmax_pipeline.errors import ArchiveError, ImageError
-from medmax_pipeline.files import inside
+from medmax_pipeline.files import open_atomic
+from medmax_pipeline.ingest.parts import Joined, Window, whole_of
+from medmax_pipeline.ingest.places import UNREADABLE, Files, Place, PlaceKind, embedded_bytes, open_container
 from medmax_pipeline.records import ImageRef
 
-MAX_PICTURE_BYTES: Final = 256 << 20
-"""Ours: a larger file is no picture of these sources; the largest radiographs have some 5 MB as JPEG."""
 MAX_RATIO: Final = 200
-"""Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb."""
+"""Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb; a gzipped tar is
+refused as a whole."""
 RATIO_FREE_BYTES: Final = 1 << 20
+TAR_FREE_BYTES: Final = 256 << 20
+"""Ours: a gzipped tar may unpack to this whatever its ratio; small ones of equal rows compress well."""
+MAX_HEADER_BYTES: Final = 1 << 20
+"""Ours: a longer extended header of a tar is no file's name."""
+SEEK_SPACING: Final = 4 << 20
+"""Ours: least bytes of the unpacked stream between two seek points; each point holds 32 KiB."""
+SEEK_POINTS: Final = 2048
+"""Ours: about how many points a big archive of pictures, which hardly compress, has."""
+CHUNK_BYTES: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
+_UTF8: Final = 0x800
+_TAR_BLOCK: Final = 512
+_PACKINGS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 MEMBER_UNSAFE: Final = "member_unsafe_path"
 MEMBER_DUPLICATE: Final = "member_duplicate"
 MEMBER_ENCRYPTED: Final = "member_encrypted"
 MEMBER_LINK: Final = "member_link"
+MEMBER_NO_FILE: Final = "member_no_plain_file"
 MEMBER_BOMB: Final = "member_bomb"
-MEMBER_TOO_LARGE: Final = "member_too_large"
+MEMBER_PACKING: Final = "member_unknown_packing"
+MEMBER_NAME: Final = "member_name_not_text"
+
+_ADVICE: Final = "Is the download complete? Fetch it again."
 
 
 class Member(NamedTuple):
     """One file inside an archive; `fault` says why it is never read."""
 
-    name: str
-    bytes: int
+    place: Place
     fault: str = ""
 
 
-def is_archive(file: str) -> bool:
-    """Whether a file of the landing folder is an archive, by its name."""
-    return file.lower().endswith(".zip")
+def kind_of(folder: Path, file: str) -> PlaceKind:
+    """How a file of the landing folder is read.
 
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a zip and check its outline.
+    The name says whether it is an archive (`.zip`, `.tar`, `.tar.gz`, `.tgz`, those in pieces, `.parquet`), its first
+    bytes say which: a gzipped tar called `.tar` is met in the wild. Any other name is a loose file, whatever it holds.
 
     Raises:
-        ArchiveError: it is no zip or breaks off, or members claim more packed bytes than the file has.
+        ArchiveError: the content is none of these, a piece is missing, or the path leaves the folder.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise ArchiveError(
-            f"{path.name}: not readable as a zip ({error}). Is the download complete? Fetch it again."
-        ) from error
-    claimed = sum(info.compress_size for info in archive.infolist())
-    size = path.stat().st_size
-    if claimed > size:
-        archive.close()
-        raise ArchiveError(
-            f"{path.name}: members claim {claimed} packed bytes in a file of {size}; they overlap. Refused."
-        )
-    return archive
+    name = (whole_of(file) or file).lower()
+    if not name.endswith((".zip", ".tar", ".tar.gz", ".tgz", ".parquet")):
+        return "loose"
+    with open_container(folder, file) as joined:
+        head = joined.read_at(0, _TAR_BLOCK)
+    wanted: PlaceKind = "zip" if name.endswith(".zip") else "parquet" if name.endswith(".parquet") else "tar"
+    if wanted == "zip" and head.startswith(b"PK"):
+        return "zip"
+    if wanted == "parquet" and head.startswith(b"PAR1"):
+        return "parquet"
+    if wanted == "tar" and head.startswith(b"\x1f\x8b"):
+        return "gz"
+    if wanted == "tar" and len(head) == _TAR_BLOCK and (name.endswith(".tar") or head[257:262] == b"ustar"):
+        return "tar"
+    raise ArchiveError(f"{file}: not readable as a {wanted} (it begins with {head[:16]!r}). {_ADVICE}")
 
 
-def list_members(archive: zipfile.ZipFile) -> Iterator[Member]:
-    """Every member but the folders, in the order of the index."""
-    twins = Counter(info.filename for info in archive.infolist())
-    for info in archive.infolist():
-        if not info.is_dir():
-            fault = MEMBER_DUPLICATE if twins[info.filename] > 1 else _fault(info)
-            yield Member(info.filename, info.file_size, fault)
+def list_members(folder: Path, file: str, kind: PlaceKind) -> Iterator[Member]:
+    """Every member but the folders, in the archive's order; twins are not marked here.
+
+    Args:
+        folder: the landing folder.
+        file: an archive or a table, of several pieces the first.
+        kind: what `kind_of` said.
+
+    Raises:
+        ArchiveError: the archive as a whole cannot be read or trusted.
+    """
+    listed = {"zip": _list_zip, "tar": _list_tar, "gz": _list_gz, "parquet": _list_table}[kind]
+    with open_container(folder, file) as joined:
+        yield from listed(file, joined)
 
 
-def _fault(info: zipfile.ZipInfo) -> str:
-    name = info.filename
+def _unsafe(name: str) -> bool:
+    """Whether a member's name leads out of its archive."""
     path = PurePosixPath(name)
-    windows_drive = len(name) > 1 and name[1] == ":"
-    if path.is_absolute() or ".." in path.parts or "\\" in info.orig_filename or "\0" in info.orig_filename:
-        return MEMBER_UNSAFE
-    if windows_drive or not name:
+    drive = len(name) > 1 and name[1] == ":"
+    return not name or drive or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name
+
+
+def _plain(name: str) -> str:
+    """A member's name without a leading `./`."""
+    while name.startswith("./"):
+        name = name[2:].lstrip("/")
+    return name
+
+
+def _list_zip(file: str, joined: Joined) -> Iterator[Member]:
+    try:
+        archive = zipfile.ZipFile(cast(IO[bytes], Window(joined)))
+    except (*UNREADABLE, OverflowError) as error:
+        raise ArchiveError(f"{file}: not readable as a zip ({error}). {_ADVICE}") from error
+    with archive:
+        entries = archive.filelist
+        archive.NameToInfo.clear()
+        _check_overlap(file, joined, entries)
+        entries.reverse()
+        while entries:  # what is listed is let go: a directory of a million members is a gigabyte
+            info = entries.pop()
+            if not info.is_dir():
+                name = _plain(_zip_name(info))
+                place = Place(file, name, "zip", info.header_offset, info.compress_size, info.file_size, info.CRC)
+                yield Member(place, _zip_fault(info, name))
+
+
+def _check_overlap(file: str, joined: Joined, entries: list[zipfile.ZipInfo]) -> None:
+    import numpy as np
+
+    claimed = sum(info.compress_size for info in entries)
+    if claimed > joined.bytes:
+        raise ArchiveError(f"{file}: members claim {claimed} packed bytes in a file of {joined.bytes}; refused.")
+    starts = np.fromiter((info.header_offset for info in entries), np.int64, len(entries))
+    sizes = np.fromiter((info.compress_size for info in entries), np.int64, len(entries))
+    order = np.argsort(starts, kind="stable")
+    ends = starts[order] + sizes[order] + 30  # a local header has 30 bytes and a name
+    if len(starts) and (starts.min() < 0 or ends[-1] > joined.bytes or (ends[:-1] > starts[order][1:]).any()):
+        raise ArchiveError(f"{file}: its members overlap each other or its end. Refused. {_ADVICE}")
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name as UTF-8 where its bytes are, flagged or not; else as cp437, as the format has it."""
+    if info.flag_bits & _UTF8:
+        return info.orig_filename
+    try:
+        return info.orig_filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.orig_filename
+
+
+def _zip_fault(info: zipfile.ZipInfo, name: str) -> str:
+    if _unsafe(name):
         return MEMBER_UNSAFE
     if info.flag_bits & _ENCRYPTED:
         return MEMBER_ENCRYPTED
-    if stat.S_ISLNK(info.external_attr >> 16):
+    mode = info.external_attr >> 16
+    if stat.S_ISLNK(mode):
         return MEMBER_LINK
-    if info.file_size > MAX_PICTURE_BYTES:
-        return MEMBER_TOO_LARGE
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return MEMBER_NO_FILE
+    if info.compress_type not in _PACKINGS:
+        return MEMBER_PACKING
     if info.file_size > RATIO_FREE_BYTES and info.file_size > MAX_RATIO * max(info.compress_size, 1):
         return MEMBER_BOMB
     return ""
 
 
+class _Forward:
+    """A tar's bytes for `tarfile`: read once from the start, watched for swelling and for headers without end."""
+
+    def __init__(self, file: str, stream: IO[bytes], packed: Window | None) -> None:
+        self._file = file
+        self._stream = stream
+        self._packed = packed
+        self._at = 0
+        self.last = b""
+        """What the last read gave."""
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_HEADER_BYTES + _TAR_BLOCK:
+            raise ArchiveError(f"{self._file}: a header claims {size} bytes, limit {MAX_HEADER_BYTES}. Refused.")
+        self.last = self._take(size)
+        return self.last
+
+    def seek(self, offset: int) -> int:
+        if self._packed is None:
+            self._at = self._stream.seek(offset)
+        while self._at < offset and self._take(min(CHUNK_BYTES, offset - self._at)):
+            pass
+        return self._at
+
+    def drain(self) -> None:
+        """Read on to the end, so that the stream's checksum is checked."""
+        while self._packed is not None and self._take(CHUNK_BYTES):
+            pass
+
+    def _take(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._at += len(data)
+        if self._packed and self._at > TAR_FREE_BYTES and self._at > MAX_RATIO * self._packed.tell():
+            raise ArchiveError(
+                f"{self._file}: {self._packed.tell()} packed bytes give {self._at} and more; taken for a bomb. Refused."
+            )
+        return data
+
+
+def _list_tar(file: str, joined: Joined) -> Iterator[Member]:
+    with Window(joined) as window:
+        yield from _walk_tar(file, "tar", _Forward(file, cast(IO[bytes], window), None))
+
+
+def _list_gz(file: str, joined: Joined) -> Iterator[Member]:
+    with Window(joined) as packed, gzip.GzipFile(fileobj=packed) as stream:
+        yield from _walk_tar(file, "gz", _Forward(file, cast(IO[bytes], stream), packed))
+
+
+def _walk_tar(file: str, kind: PlaceKind, source: _Forward) -> Iterator[Member]:
+    try:
+        with tarfile.open(fileobj=cast(Any, source), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+            while (info := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined]  # else they pile up
+                if not info.isdir():
+                    yield _tar_member(file, kind, info)
+            if source.last != bytes(_TAR_BLOCK):
+                raise ArchiveError(f"{file}: breaks off at byte {source.tell()} without an end mark. {_ADVICE}")
+            source.drain()
+    except (tarfile.TarError, *UNREADABLE) as error:
+        raise ArchiveError(
+            f"{file}: cannot be read on as a tar at byte {source.tell()} ({error}). {_ADVICE}"
+        ) from error
+
+
+def _tar_member(file: str, kind: PlaceKind, info: tarfile.TarInfo) -> Member:
+    name, fault = _plain(info.name), ""
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        name = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        fault = MEMBER_NAME
+    elif _unsafe(name):
+        fault = MEMBER_UNSAFE
+    elif info.issym() or info.islnk():
+        fault = MEMBER_LINK
+    elif not info.isreg() or info.sparse is not None:
+        fault = MEMBER_NO_FILE
+    return Member(Place(file, name, kind, info.offset_data, info.size, info.size, 0), fault)
+
+
+def write_seek_points(folder: Path, file: str, out: Path) -> None:
+    """Make a gzipped tar readable from the middle: bytes of the unpacked stream every so often, kept beside the index.
+
+    The spacing follows the packed size, so that 90 GB of pictures need some 80 MB of points and one random read
+    unpacks 22 MB on average; small files have a point every 4 MiB.
+
+    Args:
+        folder: the landing folder.
+        file: a gzipped tar, listed before: it is known to be whole.
+        out: the file to write.
+    """
+    from indexed_gzip import IndexedGzipFile
+
+    with open_container(folder, file) as joined:
+        spacing = max(SEEK_SPACING, joined.bytes // SEEK_POINTS)
+        try:
+            with IndexedGzipFile(fileobj=Window(joined), spacing=spacing, buffer_size=CHUNK_BYTES) as stream:
+                stream.build_full_index()
+                with open_atomic(out) as handle:
+                    stream.export_index(fileobj=handle)
+        except OSError as error:
+            raise ArchiveError(f"{file}: changed while it was indexed ({error}). Run again.") from error
+
+
+def _list_table(file: str, joined: Joined) -> Iterator[Member]:
+    """The pictures of a table: values of columns of bytes, or of structs with a child `bytes`; nulls are left out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(cast(Any, Window(joined))) as table:
+            columns = [field.name for field in table.schema_arrow if _holds_bytes(field.type)]
+            for column in columns:
+                row = 0
+                for batch in table.iter_batches(batch_size=256, columns=[column]):
+                    sizes = pc.binary_length(embedded_bytes(batch.column(0))).to_pylist()
+                    for size in sizes:
+                        if size is not None:
+                            yield Member(Place(file, f"{column}/{row}", "parquet", row, size, size, 0))
+                        row += 1
+    except (pa.ArrowException, OSError) as error:
+        raise ArchiveError(f"{file}: not readable as Parquet ({error}). {_ADVICE}") from error
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _holds_bytes(kind.field(index).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
 class PictureFiles:
-    """Reads pictures of one source in place; archives stay open until `close`. Safe to share between threads."""
+    """Pictures by the names of their file and member, for readers that hold no index."""
 
     def __init__(self, folder: Path) -> None:
         """Args: folder: the source's landing folder."""
         self._folder = folder
-        self._archives: dict[str, zipfile.ZipFile] = {}
-        self._opening = Lock()
+        self._files = Files(folder, None)
+        self._listed: dict[str, dict[str, Member]] = {}
+        self._listing = Lock()
 
     def __enter__(self) -> PictureFiles:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close every archive."""
-        for archive in self._archives.values():
-            archive.close()
-        self._archives.clear()
-
-    def open_archive(self, file: str) -> zipfile.ZipFile:
-        """An archive of the folder, opened once.
-
-        Raises:
-            ArchiveError: it cannot be opened or trusted.
-        """
-        with self._opening:
-            if file not in self._archives:
-                self._archives[file] = open_zip(inside(self._folder, file))
-            return self._archives[file]
+        self._files.close()
 
     def read(self, ref: ImageRef) -> bytes:
         """The bytes of one picture.
 
-        Args:
-            ref: a loose file (no member), or a full member name.
-
         Raises:
-            ImageError: `image_missing`, `image_too_large` or `image_unreadable`.
-            ArchiveError: the archive as a whole cannot be trusted, or the path leaves the folder.
+            ImageError: `image_missing`, `image_refused`, or what `Files.read` gives.
         """
-        return self._read_member(ref) if ref.member else self._read_loose(ref)
-
-    def _read_loose(self, ref: ImageRef) -> bytes:
-        path = inside(self._folder, ref.file)
-        if not path.is_file():
-            raise ImageError("image_missing", f"{ref.file!r}: no such file in {self._folder.name}/")
-        with path.open("rb") as handle:
-            data = handle.read(MAX_PICTURE_BYTES + 1)
-        if len(data) > MAX_PICTURE_BYTES:
-            raise ImageError("image_too_large", f"{ref.file!r}: more than {MAX_PICTURE_BYTES} bytes")
-        return data
-
-    def _read_member(self, ref: ImageRef) -> bytes:
-        archive = self.open_archive(ref.file)
-        try:
-            info = archive.getinfo(ref.member)
-        except KeyError:
-            raise ImageError("image_missing", f"{ref.file}: no member {ref.member!r}") from None
-        fault = _fault(info)
-        if fault:
-            raise ImageError("image_refused", f"{ref.file}: {ref.member!r} is listed as {fault}")
-        try:
-            with archive.open(info) as handle:
-                return handle.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-            raise ImageError("image_unreadable", f"{ref.file}: {ref.member!r} does not unpack ({error})") from error
+        if not ref.member:
+            return self._files.read(Place(ref.file, "", "loose", 0, 0, 0, 0), 256 << 20)
+        with self._listing:
+            if ref.file not in self._listed:
+                kind = kind_of(self._folder, ref.file)
+                listed = list_members(self._folder, ref.file, kind)
+                self._listed[ref.file] = {member.place.member: member for member in listed}
+        member = self._listed[ref.file].get(ref.member)
+        if member is None:
+            raise ImageError("image_missing", f"{ref.file}: no member {ref.member!r}")
+        if member.fault:
+            raise ImageError("image_refused", f"{ref.file}: {ref.member!r} is listed as {member.fault}")
+        return self._files.read(member.place, 256 << 20)

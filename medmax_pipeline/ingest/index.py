@@ -1,0 +1,240 @@
+"""From the name of a picture or a file to its place, over what raw has listed.
+
+A million names stay in some 100 bytes each: Arrow columns of folders and base names, and sorted hashes to find them.
+Listing places belongs to `raw.py`, reading them to `places.py`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from medmax_pipeline.errors import ArchiveError
+from medmax_pipeline.ingest.landing import pattern
+from medmax_pipeline.ingest.places import KINDS, Place
+from medmax_pipeline.ingest.raw import FILES, MEMBERS, QUARANTINE
+from medmax_pipeline.records import ImageRef
+
+IMAGE_MISSING: Final = "image_missing"
+IMAGE_AMBIGUOUS: Final = "image_ambiguous"
+IMAGE_REFUSED: Final = "image_refused"
+_LOOSE: Final = KINDS.index("loose")
+_TABLE: Final = KINDS.index("parquet")
+_SPLIT: Final = r"(?s)^(?P<folder>.*/)?(?P<base>[^/]*)$"
+
+
+class Fault(NamedTuple):
+    """Why a picture cannot be used."""
+
+    reason: str
+    detail: str
+
+
+def _composed(name: str) -> str:
+    """The name with accents composed: archives made on other systems spell the same letters otherwise."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+class Index:
+    """All places of one source's raw artifact, by number. Safe to share between threads."""
+
+    def __init__(self, raw: Path) -> None:
+        """Args: raw: published folder of the source's raw artifact."""
+        self._held = held = _Columns(raw / MEMBERS)
+        order = np.argsort(held.hashes, kind="stable")
+        self._order = order.astype(np.int32)
+        self._hashes = held.hashes[order]
+        held.hashes = self._hashes[:0]
+        pictured = {row["path"] for row in _rows(raw / FILES, "path", "pictures") if row["pictures"]}
+        self._pictured = np.array([file in pictured for file in held.files], bool)
+        self.pictures = self._count_pictures()
+        """How many places lie in files that the record calls pictures, used or not."""
+        self._refused: dict[str, list[tuple[str, str, str]]] = {}
+        for row in _rows(raw / QUARANTINE, "file", "unit", "reason"):
+            name = _composed(row["unit"].replace("\\", "/"))
+            self._refused.setdefault(name.rpartition("/")[2], []).append((row["file"], name, row["reason"]))
+
+    def _count_pictures(self) -> int:
+        held = self._held
+        if not len(held.file):
+            return 0
+        of_table = held.kind == _TABLE
+        tables = np.zeros(len(held.files), bool)
+        tables[held.file[of_table]] = True
+        return int((self._pictured[held.file] & (of_table | ~tables[held.file])).sum())
+
+    def __len__(self) -> int:
+        return len(self._held.file)
+
+    def place(self, number: int) -> Place:
+        """The place of this number, from 0 in raw's order.
+
+        Raises:
+            IndexError: there is none.
+        """
+        held = self._held
+        kind = KINDS[held.kind[number]]
+        member = "" if kind == "loose" else self._path(number)
+        offset, packed, size, crc = (int(column[number]) for column in held.numbers)
+        return Place(held.files[held.file[number]], member, kind, offset, packed, size, crc)
+
+    def _path(self, number: int) -> str:
+        """The member's name, or the file's where it is loose."""
+        held = self._held
+        return str(held.folders[held.folder[number]] + held.bases[number].as_py())
+
+    def _called(self, path: str) -> list[int]:
+        """Numbers of the places whose path is `path` or ends in `/` and `path`, a path with accents composed."""
+        folder, slash, base = path.rpartition("/")
+        key = hash(base)
+        first = int(np.searchsorted(self._hashes, key, "left"))
+        last = int(np.searchsorted(self._hashes, key, "right"))
+        numbers = np.sort(self._order[first:last]).tolist()
+        if slash and numbers:
+            folders = self._held.composed
+            ids = self._held.folder[numbers].tolist()
+            end = f"/{folder}/"
+            numbers = [
+                number
+                for number, own in zip(numbers, ids, strict=True)
+                if folders[own] == end[1:] or folders[own].endswith(end)
+            ]
+        return [number for number in numbers if _composed(self._held.bases[number].as_py()) == base]
+
+    def find(self, ref: ImageRef) -> int | Fault:
+        """The one place that a row's name stands for.
+
+        A bare name is a base name; one with a slash is the end of a path, and a path that is it to the letter goes
+        before longer ones. Without a file, pictures of the whole source are asked, values of tables excepted; with a
+        file, that file alone.
+
+        Returns:
+            its number, or `image_missing`, `image_ambiguous` or `image_refused`.
+        """
+        if ref.file and not ref.member:
+            return self._find_loose(ref.file)
+        held, name = self._held, _composed(ref.member.removeprefix("./"))
+        found: list[int] = []
+        for number in self._called(name):
+            table = held.kind[number] == _TABLE
+            if ref.file:
+                if held.files[held.file[number]] != ref.file or held.kind[number] == _LOOSE:
+                    continue
+                if _composed(self._path(number)) == name:
+                    return number
+            elif table or not self._pictured[held.file[number]]:
+                continue
+            if not table:
+                found.append(number)
+        return self._one(found, name, ref.file)
+
+    def _find_loose(self, file: str) -> int | Fault:
+        for number in self._called(_composed(file)):
+            if self._held.kind[number] == _LOOSE and self._path(number) == file:
+                return number
+        return Fault(IMAGE_MISSING, f"no file {file!r}")
+
+    def _one(self, found: list[int], name: str, file: str) -> int | Fault:
+        exact = [number for number in found if "/" in name and _composed(self._path(number)) == name]
+        refused = [
+            f"{each}::{unit}, not to be read ({reason})"
+            for each, unit, reason in self._refused.get(name.rpartition("/")[2], [])
+            if (not file or each == file) and f"/{unit}".endswith(f"/{name}")
+        ]
+        where = f"member {name!r} in {file}" if file else f"picture {name!r}"
+        if len(exact) == 1:
+            return exact[0]
+        if len(found) == 1 and not refused:
+            return found[0]
+        if found:
+            places = [self.place(number).name for number in found] + refused
+            return Fault(IMAGE_AMBIGUOUS, f"{where}: {len(places)} answer to it, as {places[0]!r} and {places[1]!r}")
+        if refused:
+            return Fault(IMAGE_REFUSED, f"{where}: raw listed {refused[0]}")
+        return Fault(IMAGE_MISSING, f"no {where}")
+
+    def names(self, wanted: str) -> list[str]:
+        """Sorted names (`file` or `file::member`) whose path is `wanted` or ends in `/` and `wanted`.
+
+        Args:
+            wanted: a path, globs as in `landing.pattern`. Values inside tables have no names here.
+        """
+        if "*" not in wanted:
+            numbers = self._called(_composed(wanted))
+        else:
+            numbers = np.flatnonzero(self._base_like(wanted.rpartition("/")[2])).tolist()
+            whole = pattern(f"**/{wanted}")
+            numbers = [number for number in numbers if whole.fullmatch(self._path(number))]
+        return sorted(self.place(number).name for number in numbers if self._held.kind[number] != _TABLE)
+
+    def _base_like(self, last: str) -> pa.ChunkedArray:
+        """Which base names may end a path that matches a pattern ending so."""
+        rest = last.rpartition("**")[2]
+        before = ".*" if "**" in last else ""
+        return pc.match_substring_regex(self._held.bases, f"(?s)^{before}{pattern(rest).pattern}$")
+
+    def place_of(self, name: str) -> Place:
+        """The place that `names` calls so.
+
+        Raises:
+            ArchiveError: there is none.
+        """
+        file, _, member = name.partition("::")
+        for path in (name, member) if member else (file,):
+            for number in self._called(_composed(path)):
+                if self._held.kind[number] != _TABLE and self.place(number).name == name:
+                    return self.place(number)
+        raise ArchiveError(f"{name!r}: raw has listed no such file. Is it among the files that its record expects?")
+
+
+class _Columns:
+    """Raw's table of places, read batch by batch into its smallest form."""
+
+    def __init__(self, path: Path) -> None:
+        files: dict[str, int] = {}
+        folders: dict[str, int] = {}
+        parts: list[tuple[np.ndarray[Any, Any], ...]] = []
+        bases: list[pa.Array] = []
+        with pq.ParquetFile(path) as table:
+            for batch in table.iter_batches(batch_size=65536):
+                loose = pc.equal(batch.column("kind"), "loose")
+                paths = pc.if_else(loose, batch.column("file"), batch.column("member"))
+                split = pc.extract_regex(paths, _SPLIT)
+                base = pc.struct_field(split, "base")
+                bases.append(base)
+                hashes = (hash(_composed(name)) for name in base.to_pylist())
+                parts.append(
+                    (
+                        np.fromiter(_numbered(batch.column("file"), files), np.int32),
+                        np.fromiter(_numbered(pc.struct_field(split, "folder"), folders), np.int32),
+                        np.fromiter(map(KINDS.index, batch.column("kind").to_pylist()), np.int8),
+                        np.fromiter(hashes, np.int64),
+                        *(batch.column(name).to_numpy() for name in ("offset", "packed", "bytes", "crc")),
+                    )
+                )
+        columns = [np.concatenate(held) for held in zip(*parts, strict=True)] or [np.zeros(0, np.int64)] * 8
+        self.file, self.folder, self.kind, self.hashes, *self.numbers = columns
+        self.bases = pa.chunked_array(bases, pa.string()).combine_chunks() if bases else pa.array([], pa.string())
+        self.files = list(files)
+        self.folders = list(folders)
+        """Folders of the paths, with their last slash; empty for none."""
+        self.composed = [_composed(folder) for folder in self.folders]
+
+
+def _numbered(column: pa.Array, known: dict[str, int]) -> Iterator[int]:
+    """Each value as the number under which it was first met."""
+    for value in column.to_pylist():
+        yield known.setdefault(value, len(known))
+
+
+def _rows(path: Path, *columns: str) -> Iterator[dict[str, Any]]:
+    with pq.ParquetFile(path) as table:
+        for batch in table.iter_batches(columns=list(columns)):
+            yield from batch.to_pylist()
