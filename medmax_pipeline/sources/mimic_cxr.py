@@ -4,7 +4,8 @@ Quirks of the upstream, each met below: pictures and reports are two data sets, 
 the study's folder; split and view stand in two tables that join by `dicom_id`; a study has one report and one or more
 pictures, so its frontal ones become a sample each; report headers are misspelt and of any case; "findings and
 impression" counts as impression; addenda stand on top, divided by a line of underscores; some reports are empty.
-The tables are still named 2.0.0 in release 2.1.0.
+Reports come as one archive, read where it lies, or unpacked. The tables are still named 2.0.0 in release 2.1.0 of
+2024; both releases are read.
 
 The reference's choice of views and sections is not published. Ours: frontal views (PA, AP); findings and impression,
 each the last of its name, and where both are missing the official order of conclusions (last paragraph, comparison).
@@ -21,8 +22,10 @@ from typing import Any, Final, NamedTuple
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
+from medmax_pipeline.sources.text import clean, need
 
 SPLIT_TABLE: Final = "mimic-cxr-2.0.0-split.csv.gz"
+REPORTS: Final = "mimic-cxr-reports.zip"
 METADATA_TABLE: Final = "mimic-cxr-2.0.0-metadata.csv.gz"
 PROMPT: Final = "Examine this medical image and document your observations in a standard clinical report format."
 """The report instruction shown in the paper's figures; its full list of templates is not published."""
@@ -36,6 +39,8 @@ VIEW_UNKNOWN: Final = "view_unknown"
 REPORT_MISSING: Final = "report_missing"
 REPORT_EMPTY: Final = "report_empty"
 METADATA_COLUMNS: Final = ("ViewPosition", "PerformedProcedureStepDescription", "Rows", "Columns")
+_NUMBER = re.compile(r"[0-9]{8}")
+_DICOM = re.compile(r"[0-9A-Za-z-]+")
 _ADDENDUM_RULE = re.compile(r"^\s*_{5,}\s*$", re.MULTILINE)
 _HEADER = re.compile(r"^[ \t]{0,3}([A-Za-z][A-Za-z ()/,\-]{2,40}?)[ \t]*:", re.MULTILINE)
 _NAMES: Final[Mapping[str, str]] = {
@@ -77,14 +82,20 @@ def rows(files: RowFiles) -> Iterator[Row]:
         values = dict(row.values)
         known = metadata.get(values.get("dicom_id", ""), ("",) * len(METADATA_COLUMNS))
         values |= dict(zip(METADATA_COLUMNS, known, strict=True))
-        folder = study_folder(values.get("subject_id", ""), values.get("study_id", ""))
-        values["report"] = files.text(f"{folder}.txt")
+        subject, study = values.get("subject_id", ""), values.get("study_id", "")
+        known_form = _NUMBER.fullmatch(subject) and _NUMBER.fullmatch(study)
+        values["report"] = files.text(report_path(subject, study)) if known_form else None
         yield row._replace(values=values)
 
 
 def study_folder(subject_id: str, study_id: str) -> str:
-    """Folder of a study; its report has the same name and ends in `.txt`."""
+    """Folder of a study's pictures."""
     return f"files/p{subject_id[:2]}/p{subject_id}/s{study_id}"
+
+
+def report_path(subject_id: str, study_id: str) -> str:
+    """End of the path of a study's report, loose or in the archive: it lies beside the study's folder."""
+    return f"{study_folder(subject_id, study_id).removeprefix('files/')}.txt"
 
 
 def _headers(report: str) -> list[tuple[int, int, str]]:
@@ -138,24 +149,23 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
     Raises:
         RowError: an id is missing or malformed, or `split` is none of train, validate and test.
     """
-    try:
-        dicom, study, subject, split = (str(row[name]) for name in ("dicom_id", "study_id", "subject_id", "split"))
-    except KeyError as error:
-        raise RowError(f"no {error} in the row; expected the columns of {SPLIT_TABLE}.") from error
-    if not (dicom and re.fullmatch(r"\d{8}", study) and re.fullmatch(r"\d{8}", subject)):
+    dicom, study, subject, split = map(clean, need(row, "dicom_id", "study_id", "subject_id", "split"))
+    if not (_DICOM.fullmatch(dicom) and _NUMBER.fullmatch(study) and _NUMBER.fullmatch(subject)):
         raise RowError(f"ids are {dicom!r}, {study!r}, {subject!r}; expected a DICOM id and two numbers of 8 digits.")
     if split not in SPLITS:
         raise RowError(f"split is {split!r}; expected one of {', '.join(SPLITS)}.")
     ours = SPLITS[split]
     if ours is None:
         return Drop(SPLIT_VALIDATE)
-    view = str(row.get("ViewPosition") or "").strip().upper()
+    view = clean(row.get("ViewPosition")).upper()
     dropped = _view_drop(view)
     if dropped is not None:
         return dropped
     if row.get("report") is None:
         return Drop(REPORT_MISSING, f"s{study}")
-    text = conclusion(str(row["report"]))
+    if not isinstance(row["report"], str):
+        raise RowError(f"report is {type(row['report']).__name__}; expected a text.")
+    text = conclusion(row["report"])
     if not text:
         return Drop(REPORT_EMPTY, f"s{study}")
     return Draft(
@@ -178,7 +188,8 @@ SOURCE = Source(
         kind="manual",
         page="https://physionet.org/content/mimic-cxr-jpg/",
         how="Complete PhysioNet's training and sign its data use agreement; download MIMIC-CXR-JPG (tables and files/) "
-        "and unpack the reports of MIMIC-CXR over it, so that each sNNNNNNNN.txt lies beside its study's folder.",
+        f"and put {REPORTS} of MIMIC-CXR beside them, packed, or unpacked so that each sNNNNNNNN.txt lies beside its "
+        "study's folder.",
     ),
     licence=Licence(
         "PhysioNet-Credentialed-1.5.0",
@@ -189,7 +200,8 @@ SOURCE = Source(
     files=(
         ExpectedFile(SPLIT_TABLE, "dicom_id, study_id, subject_id, split"),
         ExpectedFile(METADATA_TABLE, "dicom_id, ViewPosition and more"),
-        ExpectedFile("files/p*/p*/s*.txt", "the reports, from MIMIC-CXR's report archive"),
+        ExpectedFile(REPORTS, "the reports of MIMIC-CXR, as they come", group="reports"),
+        ExpectedFile("files/p*/p*/s*.txt", "the same, unpacked", group="reports"),
         ExpectedFile("files/p*/p*/s*/*.jpg", "the radiographs", pictures=True),
     ),
     row_count=Count(377_110, "publisher's notebook: 368,960 train, 2,991 validate, 5,159 test"),

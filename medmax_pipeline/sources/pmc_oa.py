@@ -14,14 +14,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn
+from medmax_pipeline.records import IMAGE, Draft, Drop, Split, Turn, picture
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
 from medmax_pipeline.sources.splits import hash_split
+from medmax_pipeline.sources.text import is_missing, need
 
 CAPTIONS: Final = "pmc_oa.jsonl"
+WHOLE_CAPTIONS: Final = "pmc_oa_beta.jsonl"
 ARCHIVE: Final = "images.zip"
 PROMPT: Final = "Please describe this picture."
 """The captioning prompt of the published evaluation code."""
@@ -29,12 +32,17 @@ HELD_OUT_PERCENT: Final = 20
 """Ours: share of articles held out for evaluation; the publisher has no split and the paper's is not published."""
 CAPTION_EMPTY: Final = "caption_empty"
 CAPTION_NOT_TEXT: Final = "caption_nan"
-_ARTICLE = re.compile(r"(PMC\d+)_")
+_ARTICLE = re.compile(r"(PMC[0-9]+)_[^/\\\0]+")
 
 
 def rows(files: RowFiles) -> Iterator[Row]:
     """Rows of the caption file."""
     return files.jsonl(CAPTIONS)
+
+
+def rows_of_figures(files: RowFiles) -> Iterator[Row]:
+    """Rows of the file of whole captions, which speak of a figure's other panels too."""
+    return files.jsonl(WHOLE_CAPTIONS)
 
 
 def split_of(pmcid: str) -> Split:
@@ -46,17 +54,16 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
     """One sub-figure with its caption.
 
     Raises:
-        RowError: `image` or `caption` is missing, or the name does not begin with an article's id.
+        RowError: `image` or `caption` is missing, the caption is no text, or the name is not that of a sub-figure.
     """
-    try:
-        image, caption = str(row["image"]), row["caption"]
-    except KeyError as error:
-        raise RowError(f"no {error} in the row; expected the keys image and caption.") from error
-    article = _ARTICLE.match(image)
+    image, caption = need(row, "image", "caption")
+    article = _ARTICLE.fullmatch(image) if isinstance(image, str) else None
     if article is None:
         raise RowError(f"image is {image!r}; expected PMC<id>_<figure>_<subfigure>.jpg.")
-    if caption is None or caption != caption:  # JSON NaN
+    if is_missing(caption):
         return Drop(CAPTION_NOT_TEXT, image)
+    if not isinstance(caption, str | int | float):
+        raise RowError(f"caption is {type(caption).__name__}; expected a text.")
     caption = str(caption).strip()
     if not caption:
         return Drop(CAPTION_EMPTY, image)
@@ -66,21 +73,22 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         split=split_of(pmcid),
         kind="captioning",
         turns=(Turn("user", f"{IMAGE}{PROMPT}"), Turn("assistant", caption)),
-        images=(ImageRef(ARCHIVE, image),),
+        images=(picture(image),),
         answer=caption,
         context=caption,
         extra=json.dumps({"pmcid": pmcid}),
     )
 
 
-SOURCE = Source(
+_PART = Source(
     key="pmc_oa",
     title="PMC-OA",
     access=Access(
-        kind="manual",
+        kind="hub",
         page="https://huggingface.co/datasets/axiong/pmc_oa",
-        how=f"Download {CAPTIONS} and {ARCHIVE} (24.6 GB) and leave the archive packed.",
+        how=f"Open to everybody. By hand: download {CAPTIONS} and {ARCHIVE} (24.6 GB) and leave the archive packed.",
         repo="axiong/pmc_oa",
+        revision="main",
     ),
     licence=Licence(
         "OpenRAIL",
@@ -99,3 +107,21 @@ SOURCE = Source(
     adapt=adapt,
     example={"image": "PMC0000001_Fig3_4.jpg", "caption": "A. Axial T2-weighted image of the knee."},
 )
+_BETA = replace(
+    _PART,
+    files=(
+        ExpectedFile(
+            WHOLE_CAPTIONS, "one JSON object a line: pmcid, url_name, image, and the caption of the whole figure"
+        ),
+        *_PART.files[1:],
+    ),
+    row_count=Count(None, "not published for this file; counted at ingest"),
+    rows=rows_of_figures,
+    example={
+        "pmcid": "PMC0000001",
+        "url_name": "0001_f3.jpg",
+        "image": "PMC0000001_Fig3_4.jpg",
+        "caption": "(A) Axial image. (B) Coronal image.",
+    },
+)
+SOURCE = replace(_PART, variants={"beta": _BETA})

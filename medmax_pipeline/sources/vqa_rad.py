@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn
+from medmax_pipeline.records import IMAGE, Draft, Drop, Split, Turn, picture
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
+from medmax_pipeline.sources.text import clean, need
 
 QUESTIONS: Final = "VQA_RAD Dataset Public.json"
 PICTURES: Final = "VQA_RAD Image Folder"
@@ -44,13 +45,13 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
     """One question with its answer.
 
     Raises:
-        RowError: a key is missing, or `phrase_type` is none of the four known values.
+        RowError: a key is missing or holds no text, `phrase_type` is none of the four known values, or `image_name` is
+            a path.
     """
-    try:
-        qid, phrase, image_name = _text(row["qid"]), _text(row["phrase_type"]), _text(row["image_name"])
-        question, answer, answer_type = _text(row["question"]), _text(row["answer"]), _text(row["answer_type"])
-    except KeyError as error:
-        raise RowError(f"no {error} in the row; expected the keys of {QUESTIONS}.") from error
+    qid, phrase, image_name = map(clean, need(row, "qid", "phrase_type", "image_name"))
+    question, answer, answer_type = map(clean, need(row, "question", "answer", "answer_type"))
+    if not qid:
+        raise RowError("qid is empty; expected the question's number.")
     if phrase not in SPLITS:
         raise RowError(f"phrase_type is {phrase!r}; expected one of {', '.join(SPLITS)}.")
     question = _OPEN_MARK.sub("?", question)
@@ -60,6 +61,8 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         return Drop(ANSWER_EMPTY)
     if not image_name or image_name == "NULL":
         return Drop(IMAGE_NOT_NAMED)
+    if "/" in image_name:
+        raise RowError(f"image_name is {image_name[:80]!r}; expected synpicNNNNN.jpg.")
     closed = answer.lower() in ("yes", "no")
     answer = answer.lower() if closed else answer
     return Draft(
@@ -67,16 +70,11 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         split=SPLITS[phrase],
         kind="vqa_closed" if closed else "vqa_open",
         turns=(Turn("user", f"{IMAGE}{question}"), Turn("assistant", answer)),
-        images=(ImageRef(f"{PICTURES}/{image_name}"),),
+        images=(picture(image_name),),
         answer=answer,
         answer_type=answer_type.upper(),
-        extra=json.dumps({name: _text(row[name]) for name in _KEPT_FOR_PEOPLE if name in row}),
+        extra=json.dumps({name: clean(row[name]) for name in _KEPT_FOR_PEOPLE if name in row}),
     )
-
-
-def _text(value: Any) -> str:
-    """A value as text with single blanks; answers and ids may be numbers."""
-    return "" if value is None else " ".join(str(value).split())
 
 
 SOURCE = Source(
@@ -85,13 +83,15 @@ SOURCE = Source(
     access=Access(
         kind="manual",
         page="https://osf.io/89kps/",
-        how=f"Download {QUESTIONS!r} and the folder {PICTURES!r} and keep their names, spaces included.",
+        how=f"Download {QUESTIONS!r} and the folder {PICTURES!r} (as a folder, or as the .zip that the page makes of "
+        "it) and keep their names, spaces included.",
     ),
     licence=Licence("CC0-1.0", "https://osf.io/89kps/", "2026-11-23, in a summary of the publisher's page"),
     credentialed=False,
     files=(
         ExpectedFile(QUESTIONS, "all questions, a JSON array"),
-        ExpectedFile(f"{PICTURES}/*.jpg", "the pictures, synpicNNNNN.jpg", pictures=True),
+        ExpectedFile(f"{PICTURES}/*.jpg", "the pictures, synpicNNNNN.jpg", pictures=True, group="pictures"),
+        ExpectedFile(f"{PICTURES}.zip", "the same, packed", pictures=True, group="pictures"),
     ),
     row_count=Count(2_248, "counted by public loaders: 1,797 train and 451 test"),
     image_count=Count(315, "publisher's folder; 314 of them have questions"),

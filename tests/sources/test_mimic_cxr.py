@@ -9,7 +9,7 @@ import pytest
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import Draft, Drop
 from medmax_pipeline.sources import SOURCES
-from medmax_pipeline.sources.mimic_cxr import conclusion
+from medmax_pipeline.sources.mimic_cxr import conclusion, report_path
 
 HEAD = "                                 FINAL REPORT\n EXAMINATION:  CHEST (PA AND LAT)\n \n"
 
@@ -93,6 +93,16 @@ def test_the_picture_lies_in_the_study_of_the_patient() -> None:
     made = adapt(dicom_id="d", study_id="50414267", subject_id="10000032")
     assert isinstance(made, Draft)
     assert made.images[0].file == "files/p10/p10000032/s50414267/d.jpg"
+
+
+def test_the_report_lies_beside_the_study_in_a_folder_or_an_archive() -> None:
+    assert report_path("10000032", "50414267") == "p10/p10000032/s50414267.txt"
+
+
+@pytest.mark.parametrize("changes", [{"dicom_id": "../d"}, {"dicom_id": ""}, {"report": 7}, {"split": "dev"}])
+def test_another_form_of_id_report_or_split_is_no_row_of_ours(changes: dict[str, Any]) -> None:
+    with pytest.raises(RowError):
+        adapt(**changes)
 
 
 def test_a_study_id_that_climbs_out_is_no_row_of_ours() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, ImageRef
-from medmax_pipeline.sources import SOURCES
+from medmax_pipeline.records import Draft, Drop, picture
+from medmax_pipeline.sources import SOURCES, source
 from medmax_pipeline.sources.pmc_oa import HELD_OUT_PERCENT, split_of
 
 
@@ -40,7 +41,7 @@ def test_the_split_of_an_article_never_changes() -> None:
 def test_the_member_is_named_by_its_base_name() -> None:
     made = adapt("PMC1_Fig1_1.jpg", "A knee.")
     assert isinstance(made, Draft)
-    assert made.images == (ImageRef("images.zip", "PMC1_Fig1_1.jpg"),)
+    assert made.images == (picture("PMC1_Fig1_1.jpg"),)
 
 
 def test_two_captions_of_one_picture_have_two_keys() -> None:
@@ -70,6 +71,20 @@ def test_the_word_nan_is_a_caption() -> None:
     assert isinstance(adapt("PMC1_Fig1_1.jpg", "nan"), Draft)
 
 
-def test_a_name_without_an_article_is_no_row_of_ours() -> None:
-    with pytest.raises(RowError, match=r"image is 'Fig1.jpg'"):
-        adapt("Fig1.jpg", "A knee.")
+@pytest.mark.parametrize("image", ["Fig1.jpg", "PMC1_../../Fig1.jpg", "xPMC1_Fig1_1.jpg", None, ["PMC1_Fig1_1.jpg"]])
+def test_a_name_that_is_no_sub_figure_is_no_row_of_ours(image: Any) -> None:
+    with pytest.raises(RowError, match=r"image is .*; expected PMC"):
+        adapt(image, "A knee.")
+
+
+def test_a_caption_that_is_a_list_is_no_row_of_ours() -> None:
+    with pytest.raises(RowError, match="caption is list"):
+        adapt("PMC1_Fig1_1.jpg", ["A knee."])
+
+
+def test_the_beta_variant_reads_whole_captions_and_no_other_file() -> None:
+    beta = source("pmc_oa", "beta")
+    assert [item.path for item in beta.files] == ["pmc_oa_beta.jsonl", "images.zip"]
+    made = beta.adapt(beta.example)
+    assert isinstance(made, Draft)
+    assert made.answer == "(A) Axial image. (B) Coronal image."

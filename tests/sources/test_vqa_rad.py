@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop
+from medmax_pipeline.records import Draft, Drop, picture
 from medmax_pipeline.sources import SOURCES
 
 
@@ -32,7 +32,7 @@ def test_an_unknown_phrase_type_is_no_row_of_ours() -> None:
 
 def test_a_missing_key_is_named() -> None:
     row = {name: value for name, value in SOURCES["vqa_rad"].example.items() if name != "answer"}
-    with pytest.raises(RowError, match="no 'answer'"):
+    with pytest.raises(RowError, match="no answer in the row"):
         SOURCES["vqa_rad"].adapt(row)
 
 
@@ -50,6 +50,16 @@ def test_yes_in_any_case_is_closed_and_lower_case(answer: str) -> None:
 def test_a_closed_answer_other_than_yes_or_no_is_open_and_keeps_the_publishers_word_and_its_case() -> None:
     made = adapt(answer="Left ", answer_type="CLOSED ")
     assert (made.kind, made.answer, made.answer_type) == ("vqa_open", "Left", "CLOSED")
+
+
+@pytest.mark.parametrize("changes", [{"image_name": "../synpic1.jpg"}, {"qid": ""}, {"answer": ["Yes"]}])
+def test_a_path_no_number_or_a_list_is_no_row_of_ours(changes: dict[str, Any]) -> None:
+    with pytest.raises(RowError):
+        adapt(**changes)
+
+
+def test_the_picture_is_named_wherever_its_folder_lies() -> None:
+    assert adapt(image_name="synpic00007.jpg").images == (picture("synpic00007.jpg"),)
 
 
 def test_numbers_become_text() -> None:
