@@ -1,135 +1,172 @@
-"""Readers of upstream tables, and what they make of broken ones."""
+"""Readers of JSON lines and CSV, and what they make of broken ones."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
-from pathlib import Path
 
 import pytest
 
 from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.ingest import rows
+from medmax_pipeline.sources.record import Row
 
 
-def written(tmp_path: Path, text: str, name: str = "rows.json") -> Path:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    return path
+def jsonl(text: str | bytes, name: str = "r.jsonl") -> list[Row]:
+    return list(rows.read_jsonl(io.BytesIO(text.encode() if isinstance(text, str) else text), name))
 
 
-def test_a_json_array_is_read_in_order_with_numbers(tmp_path: Path) -> None:
-    path = written(tmp_path, ' [ {"a": 1} ,\n{"a": [2, "]"]}, {} ] ')
-    assert [(row.number, row.values) for row in rows.read_json_array(path, "r")] == [
-        (0, {"a": 1}),
-        (1, {"a": [2, "]"]}),
-        (2, {}),
-    ]
+def table(text: str | bytes, name: str = "r.csv") -> list[Row]:
+    return list(rows.read_csv(io.BytesIO(text.encode() if isinstance(text, str) else text), name))
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
-def test_a_json_array_reads_alike_whatever_the_chunk(
-    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = [{"name": f'é \\ " {number}', "n": number * 1.5e3} for number in range(20)]
-    path = written(tmp_path, json.dumps(values, indent=1, ensure_ascii=False))
-    monkeypatch.setattr(rows, "CHUNK_CHARS", chunk)
-    assert [row.values for row in rows.read_json_array(path, "r")] == values
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 5])
-def test_a_number_that_goes_on_in_the_next_chunk_is_one_element(
-    tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rows, "CHUNK_CHARS", chunk)
-    found = list(rows.read_json_array(written(tmp_path, '[1234567, {"a": 1}]'), "r"))
-    assert [bool(row.fault) for row in found] == [True, False]
-
-
-def test_an_empty_array_has_no_rows(tmp_path: Path) -> None:
-    assert list(rows.read_json_array(written(tmp_path, "[]"), "r")) == []
-
-
-def test_an_element_that_is_no_object_is_a_fault_of_that_row(tmp_path: Path) -> None:
-    first, second = rows.read_json_array(written(tmp_path, '[3, {"a": 1}]'), "r")
-    assert "found int" in first.fault
-    assert not second.fault
-
-
-@pytest.mark.parametrize(
-    "text", ['[{"a": 1}, {"a"', '[{"a": 1}', '[{"a": 1} {"a": 2}]', '{"a": 1}', "", "[", "[[[[[[[["]
-)
-def test_a_broken_array_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ArchiveError, match=r"^rows\.json: .*Fetch it again"):
-        list(rows.read_json_array(written(tmp_path, text), "rows.json"))
-
-
-def test_nesting_beyond_the_interpreter_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match="broken or oversized JSON"):
-        list(rows.read_json_array(written(tmp_path, "[" * 200_000), "r"))
-
-
-def test_an_oversized_value_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MAX_ROW_CHARS", 1000)
-    monkeypatch.setattr(rows, "CHUNK_CHARS", 100)
-    with pytest.raises(ArchiveError, match="broken or oversized JSON"):
-        list(rows.read_json_array(written(tmp_path, json.dumps([{"a": "x" * 5000}])), "r"))
-
-
-def test_a_broken_line_is_a_fault_of_that_line_alone(tmp_path: Path) -> None:
-    found = list(rows.read_jsonl(written(tmp_path, '{"a": 1}\n\n{"a": \n[1]\n{"a": 2}'), "r"))
+def test_a_broken_line_is_a_fault_of_that_line_alone() -> None:
+    found = jsonl('{"a": 1}\n\n{"a": \n[1]\n{"a": 2}')
     assert [(row.number, bool(row.fault)) for row in found] == [(0, False), (2, True), (3, True), (4, False)]
 
 
-def test_nan_stays_nan(tmp_path: Path) -> None:
-    (row,) = rows.read_jsonl(written(tmp_path, '{"caption": NaN}\n'), "r")
+@pytest.mark.parametrize("chunk", [1, 4, 5, 64])
+def test_lines_read_alike_whatever_the_chunk(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [{"name": f"é {number}"} for number in range(20)]
+    monkeypatch.setattr(rows, "CHUNK_BYTES", chunk)
+    found = jsonl("\r\n".join(json.dumps(value, ensure_ascii=False) for value in values))
+    assert [row.values for row in found] == values
+
+
+def test_nan_stays_nan() -> None:
+    (row,) = jsonl('{"caption": NaN}\n')
     assert math.isnan(row.values["caption"])
 
 
-def test_an_oversized_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_line_is_a_fault_and_the_next_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_ROW_CHARS", 10)
-    with pytest.raises(ArchiveError, match="r: line 1 is longer than 10"):
-        list(rows.read_jsonl(written(tmp_path, '{"a": "xxxxxxxx"}\n'), "r"))
+    monkeypatch.setattr(rows, "CHUNK_BYTES", 4)
+    found = jsonl('{"a": "xxxxxxxxxxxxxxxxxxxxxx"}\n{"a": 1}\n{"a": "xxxxxxxx"}')
+    assert [(row.number, row.fault) for row in found] == [
+        (0, "longer than 10 bytes"),
+        (1, ""),
+        (2, "longer than 10 bytes"),
+    ]
 
 
-def test_bytes_that_are_no_text_name_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_bytes(b'{"a": "\xff"}\n')
-    with pytest.raises(ArchiveError, match=r"r\.jsonl: cannot be read on"):
-        list(rows.read_jsonl(path, "r.jsonl"))
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"a": "\\ud83d"}', "surrogate"),
+        ("[" * 100_000, "not JSON"),
+        ('{"a": ' + "[" * 100 + "]" * 100 + "}", "64 deep"),
+        ('{"a": ' + "9" * 5000 + "}", "4300 digits"),
+        ('{"a": "\x00"}', "not JSON"),
+    ],
+)
+def test_a_hostile_line_is_a_fault_of_that_line_alone(line: str, fault: str) -> None:
+    first, second = jsonl(f'{line}\n{{"a": 1}}\n')
+    assert fault in first.fault
+    assert second.values == {"a": 1}
+
+
+def test_bytes_that_are_no_utf8_name_the_file() -> None:
+    with pytest.raises(ArchiveError, match=r"r\.jsonl: not UTF-8"):
+        jsonl(b'{"a": "\xff"}\n')
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_utf16_names_the_file_instead_of_giving_faults(encoding: str) -> None:
+    with pytest.raises(ArchiveError, match=r"^r\.jsonl: begins with .*UTF-8"):
+        jsonl('{"a": 1}\n'.encode(encoding))
+    with pytest.raises(ArchiveError, match=r"^r\.csv: begins with .*UTF-8"):
+        table("a,b\n1,2\n".encode(encoding))
 
 
 @pytest.mark.parametrize("word", ["NA", "N/A", "None", "null", "nan", ""])
-def test_csv_takes_no_word_for_missing(tmp_path: Path, word: str) -> None:
-    (row,) = rows.read_csv(written(tmp_path, f"a,b\n{word},1\n", "r.csv"), "r")
+def test_csv_takes_no_word_for_missing(word: str) -> None:
+    (row,) = table(f"a,b\n{word},1\n")
     assert row.values == {"a": word, "b": "1"}
 
 
-def test_csv_keeps_line_breaks_inside_quotes(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv"
-    path.write_bytes(b'a,b\r\n"one\r\ntwo",1\r\n')
-    (row,) = rows.read_csv(path, "r")
-    assert row.values["a"] == "one\r\ntwo"
+def test_csv_keeps_line_breaks_inside_quotes() -> None:
+    (row,) = table(b'a,b\r\n"one\r\ntwo",1\r\n')
+    assert row.values == {"a": "one\r\ntwo", "b": "1"}
 
 
-def test_a_line_of_another_length_is_a_fault_of_that_line_alone(tmp_path: Path) -> None:
-    found = list(rows.read_csv(written(tmp_path, "a,b\n1\n1,2\n1,2,3\n", "r.csv"), "r"))
-    assert [row.fault for row in found] == [
+def test_the_last_line_needs_no_line_feed_and_blank_lines_are_counted() -> None:
+    assert [(row.number, row.values["a"]) for row in table("a,b\n1,2\n\n3,4")] == [(0, "1"), (2, "3")]
+
+
+def test_a_line_of_another_length_is_a_fault_of_that_line_alone() -> None:
+    assert [row.fault for row in table("a,b\n1\n1,2\n1,2,3\n")] == [
         "1 fields where the header has 2",
         "",
         "3 fields where the header has 2",
     ]
 
 
-def test_a_torn_gzip_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "r.csv.gz"
-    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-20])
+def test_an_index_column_without_a_name_is_legal() -> None:
+    (row,) = table(",caption\n0,A knee.\n")
+    assert row.values == {"": "0", "caption": "A knee."}
+
+
+def test_a_caption_of_a_megabyte_is_read() -> None:
+    (row,) = table(f"a,b\n{'x' * 1_000_000},1\n")
+    assert len(row.values["a"]) == 1_000_000
+
+
+def test_a_field_above_the_limit_is_a_fault_of_that_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_FIELD_CHARS", 100)
+    first, second = table(f"a,b\n{'x' * 200},1\n1,2\n")
+    assert "field limit" in first.fault
+    assert second.values == {"a": "1", "b": "2"}
+
+
+def test_a_nul_is_a_fault_of_that_row() -> None:
+    first, second = table("a,b\n1,x\x00y\n1,2\n")
+    assert "NUL" in first.fault
+    assert not second.fault
+
+
+def test_a_badly_quoted_line_is_a_fault_of_that_line_alone() -> None:
+    first, second = table('a,b\n"one" two,1\n1,2\n')
+    assert first.fault.startswith("line 2: ")
+    assert second.values == {"a": "1", "b": "2"}
+
+
+def test_a_quote_that_swallows_lines_ends_the_file_by_the_line_where_it_opened() -> None:
+    with pytest.raises(ArchiveError, match=r"^r\.csv: the record that begins in line 3 cannot be told"):
+        table('a,b\n1,2\n"one,2\n3,4\n5,"6"\n')
+
+
+def test_a_quote_that_never_closes_is_an_error() -> None:
+    with pytest.raises(ArchiveError, match="begins in line 2"):
+        table('a,b\n"one,2\n')
+
+
+def test_a_record_of_endless_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_ROW_CHARS", 1000)
+    with pytest.raises(ArchiveError, match=r"^r\.csv: the record at line \d+ is longer"):
+        table("a,b\n" + '"x\n",' * 2000)
+
+
+def test_gzip_is_known_by_its_first_bytes_and_not_by_its_name() -> None:
+    packed = gzip.compress(b"a,b\n") + gzip.compress(b"1,2\n")
+    assert [row.values for row in table(packed, "r.csv")] == [{"a": "1", "b": "2"}]
+    assert [row.values for row in table(b"a,b\n1,2\n", "r.csv.gz")] == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize("cut", [5, 20, 60])
+def test_a_torn_gzip_names_the_file(cut: int) -> None:
+    packed = gzip.compress(b"a,b\n" + b"".join(b"1,%d\n" % number for number in range(5000)))
     with pytest.raises(ArchiveError, match=r"r\.csv\.gz: cannot be read on"):
-        list(rows.read_csv(path, "r.csv.gz"))
+        table(packed[:-cut], "r.csv.gz")
 
 
-@pytest.mark.parametrize("text", ["", "a,a\n1,2\n"])
-def test_a_csv_without_distinct_columns_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ArchiveError, match="expected distinct column names"):
-        list(rows.read_csv(written(tmp_path, text, "r.csv"), "r"))
+@pytest.mark.parametrize("text", ["", "\n", "a,a\n1,2\n", "a,,\n1,2,3\n", ",\n1,2\n", '"a\n'])
+def test_a_csv_without_distinct_columns_is_refused(text: str) -> None:
+    with pytest.raises(ArchiveError, match=r"^r\.csv: (header is|no header)"):
+        table(text)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column() -> None:
+    (row,) = table("\ufeffa,b\n1,2\n")
+    assert row.values == {"a": "1", "b": "2"}
