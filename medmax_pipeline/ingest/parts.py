@@ -21,7 +21,7 @@ from medmax_pipeline.errors import ArchiveError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_PIECE: Final = re.compile(r"(?P<whole>.+\.(?:tar|tar\.gz|tgz))\.(?P<letters>[a-z]{2})")
+_PIECE: Final = re.compile(r"(?P<whole>.+\.(?:tar|tar\.gz|tgz))\.(?!gz|xz)(?P<letters>[a-z]{2})")
 _LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -56,7 +56,10 @@ def complete_pieces(whole: str, names: Collection[str]) -> list[str]:
     """
     found, missing = pieces_of(whole, names)
     if missing:
-        raise ArchiveError(f"{whole}: {', '.join(missing)} is missing between its other pieces. Fetch it.")
+        shown = (
+            f"{missing[0]} is missing" if len(missing) == 1 else f"{missing[0]} and {len(missing) - 1} more are missing"
+        )
+        raise ArchiveError(f"{whole}: {shown} between its other pieces. Fetch them.")
     return found
 
 

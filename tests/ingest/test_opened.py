@@ -19,8 +19,7 @@ from medmax_pipeline.files import write_bytes, write_table
 from medmax_pipeline.ingest import opened
 from medmax_pipeline.ingest.index import Index
 from medmax_pipeline.ingest.opened import SourceFiles
-from medmax_pipeline.ingest.places import Files
-from medmax_pipeline.ingest.raw import SEEK
+from medmax_pipeline.ingest.places import SEEK, Files
 from medmax_pipeline.ingest.steps import raw_step
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.records import ImageRef

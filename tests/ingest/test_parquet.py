@@ -73,7 +73,7 @@ def test_the_bytes_of_pictures_are_not_read() -> None:
 
 
 def test_binary_values_deeper_than_a_struct_are_refused() -> None:
-    with pytest.raises(ArchiveError, match="^t.parquet: column 'images' is list"):
+    with pytest.raises(ArchiveError, match=r"^t\.parquet: column 'images' is list"):
         read(packed({"images": pa.array([[{"bytes": b"x", "path": None}]], pa.list_(PICTURE))}))
 
 
