@@ -155,7 +155,7 @@ def _missing(files: Sequence[ExpectedFile], found: Sequence[LandingFile]) -> lis
         if not any(there[item.path] for item in members) and not all(item.optional for item in members):
             missing.append("either " + " or ".join(_described(item) for item in members))
     for whole in sorted({whole_of(name) for name in names} - {""}):
-        missing += [f"{piece!r} (between its other pieces)" for piece in pieces_of(whole, names)[1]]
+        missing += [f"{piece!r} (between the other pieces of {whole})" for piece in pieces_of(whole, names)[1]]
     return missing
 
 

@@ -1,82 +1,132 @@
-"""Hostile and broken archives, and pictures read in place."""
+"""Hostile, broken and odd archives: what is listed, what is listed as not to be read, what is refused whole."""
 
 from __future__ import annotations
 
+import gzip
 import struct
+import tarfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from medmax_pipeline.errors import ArchiveError, ImageError
-from medmax_pipeline.ingest.archives import PictureFiles, list_members, open_zip
-from medmax_pipeline.records import ImageRef
+from medmax_pipeline.errors import ArchiveError
+from medmax_pipeline.ingest.archives import kind_of, list_members
 from tests.ingest.landings import picture, write_zip
+from tests.ingest.packed import cut, tar_bytes, tar_entry
 
 
 def faults(path: Path) -> dict[str, str]:
-    with open_zip(path) as archive:
-        return {member.name: member.fault for member in list_members(archive)}
+    """Fault by member."""
+    members = list_members(path.parent, path.name, kind_of(path.parent, path.name))
+    return {member.place.member: member.fault for member in members}
 
 
-@pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/etc/passwd", "a\\..\\out.jpg", "C:/out.jpg"])
-def test_a_path_that_leaves_is_listed_and_never_read(tmp_path: Path, name: str) -> None:
+def patch_index(path: Path, at: int, form: str, value: int) -> None:
+    """Change a field of the first entry of a zip's directory."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(form, data, data.index(b"PK\x01\x02") + at, value)
+    path.write_bytes(bytes(data))
+
+
+UNSAFE = ["../out.jpg", "a/../../out.jpg", "/etc/passwd", "a\\..\\out.jpg", "C:/out.jpg", "./../out.jpg"]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_zip_path_that_leaves_is_listed_as_unsafe(tmp_path: Path, name: str) -> None:
     path = write_zip(tmp_path / "images.zip", {name: b"x", "good.jpg": b"y"})
-    listed = faults(path)
-    assert set(listed.values()) == {"member_unsafe_path", ""}
-    with PictureFiles(tmp_path) as files, pytest.raises(ImageError, match=r"image_refused|image_missing"):
-        files.read(ImageRef("images.zip", name))
+    assert sorted(faults(path).values()) == ["", "member_unsafe_path"]
 
 
-def test_twins_of_one_name_are_both_refused(tmp_path: Path) -> None:
-    path = tmp_path / "images.zip"
-    with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        archive.writestr("a.jpg", b"one")
-        archive.writestr("a.jpg", b"two")
-    with open_zip(path) as archive:
-        assert [member.fault for member in list_members(archive)] == ["member_duplicate", "member_duplicate"]
+@pytest.mark.parametrize("packing", ["", "gz"])
+@pytest.mark.parametrize("name", UNSAFE)
+def test_a_tar_path_that_leaves_is_listed_as_unsafe(tmp_path: Path, name: str, packing: str) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes({name: b"x", "good.jpg": b"y"}, packing))
+    assert sorted(faults(path).values()) == ["", "member_unsafe_path"]
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
-    info = zipfile.ZipInfo("link.jpg")
-    info.external_attr = 0o120777 << 16
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (tarfile.SYMTYPE, "member_link"),
+        (tarfile.LNKTYPE, "member_link"),
+        (tarfile.CHRTYPE, "member_no_plain_file"),
+        (tarfile.BLKTYPE, "member_no_plain_file"),
+        (tarfile.FIFOTYPE, "member_no_plain_file"),
+    ],
+)
+def test_links_and_devices_in_a_tar_are_never_read(tmp_path: Path, kind: bytes, fault: str) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes([(tar_entry("odd.jpg", type=kind, linkname="/etc/passwd"), b""), ("a.jpg", b"x")]))
+    assert faults(path) == {"odd.jpg": fault, "a.jpg": ""}
+
+
+@pytest.mark.parametrize(("mode", "fault"), [(0o120777, "member_link"), (0o020666, "member_no_plain_file")])
+def test_links_and_devices_in_a_zip_are_never_read(tmp_path: Path, mode: int, fault: str) -> None:
+    info = zipfile.ZipInfo("odd.jpg")
+    info.external_attr = mode << 16
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(info, "/etc/passwd")
-    assert faults(path) == {"link.jpg": "member_link"}
+    assert faults(path) == {"odd.jpg": fault}
 
 
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "images.zip", {"a.jpg": b"x"})
-    data = bytearray(path.read_bytes())
-    at = data.index(b"PK\x01\x02")
-    data[at + 8] |= 1  # general purpose flag of the index entry
-    path.write_bytes(bytes(data))
+    patch_index(path, 8, "<H", 1)
     assert faults(path) == {"a.jpg": "member_encrypted"}
 
 
-def test_a_bomb_by_ratio_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_packing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.jpg", b"x" * 50)
+    assert faults(path) == {"a.jpg": "member_unknown_packing"}
+
+
+def test_a_zip_bomb_by_ratio_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "images.zip", {"bomb.jpg": bytes(4 << 20), "good.jpg": picture(1)})
     assert faults(path) == {"bomb.jpg": "member_bomb", "good.jpg": ""}
 
 
-def test_a_member_above_the_limit_is_refused(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "images.zip", {"big.jpg": b"x"})
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 24, 300 << 20)
-    path.write_bytes(bytes(data))
-    assert faults(path) == {"big.jpg": "member_too_large"}
+def test_a_gzipped_tar_that_swells_absurdly_is_refused_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medmax_pipeline.ingest.archives.TAR_FREE_BYTES", 1 << 20)
+    path = tmp_path / "images.tar.gz"
+    path.write_bytes(tar_bytes({"bomb.jpg": bytes(40 << 20)}, "gz"))
+    with pytest.raises(ArchiveError, match=r"images\.tar\.gz: \d+ packed bytes give \d+ and more; taken for a bomb"):
+        faults(path)
 
 
-def test_members_that_overlap_are_refused_with_the_archive(tmp_path: Path) -> None:
+def test_a_tar_header_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes({"n" * (2 << 20): b"x"}, format=tarfile.GNU_FORMAT))
+    with pytest.raises(ArchiveError, match="a header claims"):
+        faults(path)
+
+
+def test_zip_members_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "images.zip", {"a.jpg": b"x" * 50})
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, data.index(b"PK\x01\x02") + 20, 100_000)
-    path.write_bytes(bytes(data))
+    patch_index(path, 20, "<I", 100_000)
     with pytest.raises(ArchiveError, match=r"images\.zip: members claim 100000 packed bytes"):
-        open_zip(path)
+        faults(path)
+
+
+def test_zip_members_that_share_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a.jpg", "b.jpg"):
+            archive.writestr(name, b"x" * 500)
+    data = bytearray(path.read_bytes())
+    second = data.rindex(b"PK\x01\x02")
+    struct.pack_into("<I", data, second + 42, 10)  # the second local header inside the first member
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArchiveError, match="overlap"):
+        faults(path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, -30])
@@ -84,32 +134,140 @@ def test_a_broken_zip_is_an_error_that_names_the_file(tmp_path: Path, keep: int)
     path = write_zip(tmp_path / "images.zip", {"a.jpg": b"x" * 500})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ArchiveError, match=r"images\.zip: not readable as a zip .*Fetch it again"):
-        open_zip(path)
+        faults(path)
 
 
-def test_a_member_that_does_not_unpack_is_an_image_error(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "images.zip", {"a.jpg": picture(1)})
-    data = bytearray(path.read_bytes())
-    data[60] ^= 0xFF
+@pytest.mark.parametrize("packing", ["", "gz"])
+@pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
+def test_a_tar_that_breaks_off_is_an_error_that_names_the_file(tmp_path: Path, packing: str, keep: float) -> None:
+    whole = tar_bytes({f"{number}.png": picture(number) * 9 for number in range(20)}, packing, bufsize=512)
+    if not packing:
+        whole = whole.rstrip(b"\0")
+    path = tmp_path / "images.tar"
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(ArchiveError, match=r"images\.tar: .*Fetch it again"):
+        faults(path)
+
+
+def test_a_tar_cut_between_two_members_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes({"a.jpg": b"x", "b.jpg": b"y"})[:1024])
+    with pytest.raises(ArchiveError, match="without an end mark"):
+        faults(path)
+
+
+def test_garbage_between_two_members_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    data = bytearray(tar_bytes({"a.jpg": b"x", "b.jpg": b"y"}))
+    data[1024 + 148] ^= 0xFF  # the second header's checksum
     path.write_bytes(bytes(data))
-    with PictureFiles(tmp_path) as files, pytest.raises(ImageError) as caught:
-        files.read(ImageRef("images.zip", "a.jpg"))
-    assert caught.value.reason == "image_unreadable"
+    with pytest.raises(ArchiveError, match="breaks off"):
+        faults(path)
 
 
-def test_loose_files_and_members_are_read_in_place(tmp_path: Path) -> None:
-    write_zip(tmp_path / "images.zip", {"deep/a.png": picture(1)})
-    (tmp_path / "b.png").write_bytes(picture(2))
-    with PictureFiles(tmp_path) as files:
-        assert files.read(ImageRef("images.zip", "deep/a.png")) == picture(1)
-        assert files.read(ImageRef("b.png")) == picture(2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", "images.zip"]
+def test_a_gzipped_tar_whose_checksum_is_wrong_is_refused(tmp_path: Path) -> None:
+    data = bytearray(tar_bytes({"a.jpg": b"x" * 5000}, "gz"))
+    data[-8] ^= 0xFF
+    path = tmp_path / "images.tar.gz"
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArchiveError, match="CRC"):
+        faults(path)
 
 
-def test_a_loose_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(b"x")
-    folder = tmp_path / "source"
-    folder.mkdir()
-    (folder / "a.png").symlink_to(tmp_path / "secret")
-    with PictureFiles(folder) as files, pytest.raises(ArchiveError, match="leads out of source/"):
-        files.read(ImageRef("a.png"))
+def test_a_missing_middle_piece_is_named(tmp_path: Path) -> None:
+    cut(tmp_path, "images.tar.gz", tar_bytes({"a.png": picture(1)}, "gz"), 4)[2].unlink()
+    with pytest.raises(ArchiveError, match=r"images\.tar\.gz: images\.tar\.gz\.ac is missing"):
+        faults(tmp_path / "images.tar.gz.aa")
+
+
+def test_a_missing_last_piece_breaks_off(tmp_path: Path) -> None:
+    cut(tmp_path, "images.tar.gz", tar_bytes({"a.png": picture(1, size=(90, 90))}, "gz"), 4)[3].unlink()
+    with pytest.raises(ArchiveError, match=r"images\.tar\.gz\.aa: .*Fetch it again"):
+        faults(tmp_path / "images.tar.gz.aa")
+
+
+def test_folders_are_no_members(tmp_path: Path) -> None:
+    (tmp_path / "images.tar").write_bytes(tar_bytes([(tar_entry("a.jpg", type=tarfile.DIRTYPE), b""), ("b.jpg", b"")]))
+    write_zip(tmp_path / "images.zip", {"a.jpg/": b"", "b.jpg": b""})
+    assert faults(tmp_path / "images.tar") == faults(tmp_path / "images.zip") == {"b.jpg": ""}
+
+
+def test_an_archive_inside_an_archive_is_a_file(tmp_path: Path) -> None:
+    inner = write_zip(tmp_path / "inner.zip", {"a.jpg": b"x"}).read_bytes()
+    assert faults(write_zip(tmp_path / "images.zip", {"inner.zip": inner})) == {"inner.zip": ""}
+
+
+def test_a_name_of_300_characters_is_kept(tmp_path: Path) -> None:
+    name = "d/" * 20 + "n" * 260
+    assert list(faults(write_zip(tmp_path / "images.zip", {name: b"x"}))) == [name]
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        (tmp_path / "images.tar").write_bytes(tar_bytes({name: b"x"}, format=form))
+        assert list(faults(tmp_path / "images.tar")) == [name]
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"), [("süß.jpg".encode(), "süß.jpg"), (b"s\x81\xe1.jpg", "süß.jpg")], ids=["UTF-8", "cp437"]
+)
+def test_a_zip_name_without_the_utf8_flag_is_read_as_its_bytes_are(tmp_path: Path, raw: bytes, name: str) -> None:
+    path = write_zip(tmp_path / "images.zip", {"x" * len(raw): b"x"})
+    path.write_bytes(path.read_bytes().replace(b"x" * len(raw), raw))
+    assert faults(path) == {name: ""}
+
+
+def test_a_tar_name_that_is_not_utf8_is_listed_readably(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes({"s\xfc.jpg": b"x"}, format=tarfile.USTAR_FORMAT, encoding="latin-1"))
+    assert faults(path) == {"s\\xfc.jpg": "member_name_not_text"}
+
+
+def test_a_leading_dot_folder_is_not_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "images.tar").write_bytes(tar_bytes({"./images/a.jpg": b"x"}))
+    assert faults(tmp_path / "images.tar") == {"images/a.jpg": ""}
+
+
+def test_what_an_archive_is_goes_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "plain.tar.gz").write_bytes(tar_bytes({"a": b"x"}))
+    (tmp_path / "packed.tar").write_bytes(tar_bytes({"a": b"x"}, "gz"))
+    assert kind_of(tmp_path, "plain.tar.gz") == "tar"
+    assert kind_of(tmp_path, "packed.tar") == "gz"
+
+
+def test_gzipped_tables_and_other_names_are_loose_whatever_they_hold(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv.gz").write_bytes(gzip.compress(b"a,b"))
+    write_zip(tmp_path / "text.docx", {"a": b"x"})
+    assert kind_of(tmp_path, "rows.csv.gz") == kind_of(tmp_path, "text.docx") == "loose"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.parquet", "a.tgz"])
+def test_an_archive_by_name_that_holds_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"<html>Sign in</html>")
+    with pytest.raises(ArchiveError, match="it begins with b'<html>Sign in"):
+        kind_of(tmp_path, name)
+
+
+def test_pictures_in_a_table_are_listed_without_nulls(tmp_path: Path) -> None:
+    table = pa.table(
+        {"text": ["a", "b"], "image": [{"bytes": b"one", "path": "1.png"}, None], "mask": [b"two", b"three"]}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert list(faults(tmp_path / "t.parquet")) == ["image/0", "mask/0", "mask/1"]
+
+
+def test_a_torn_table_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b"x" * 1000]}), tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(data[:-20])
+    with pytest.raises(ArchiveError, match=r"t\.parquet: not readable as Parquet"):
+        faults(tmp_path / "t.parquet")
+
+
+def test_a_zip_says_where_its_members_lie(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        archive.writestr("a.jpg", b"x" * 500)
+        archive.writestr("b.jpg", b"y")
+        infos = archive.infolist()
+    places = [member.place for member in list_members(tmp_path, "images.zip", "zip")]
+    assert [(place.offset, place.packed, place.bytes) for place in places] == [
+        (info.header_offset, info.compress_size, info.file_size) for info in infos
+    ]
+    assert places[0].crc == zlib.crc32(b"x" * 500)
