@@ -137,6 +137,15 @@ def open_questions(pictures: Sequence[Picture], every: int) -> list[Question]:
     return questions
 
 
+def modality_choices(picture: Picture, place: int, count: int = 4) -> list[str]:
+    """`count` different modalities, the picture's own at `place` (counted round)."""
+    wrong = [name for name in CLOSED_WORDINGS if name != picture.modality]
+    start = place % len(wrong)
+    chosen = [*wrong[start:], *wrong[:start]][: count - 1]
+    chosen.insert(place % count, picture.modality)
+    return chosen
+
+
 def _spread(pictures: Sequence[Picture], count: int) -> list[Picture]:
     """`count` pictures at even distances."""
     return [pictures[place * len(pictures) // count] for place in range(count)] if count else []

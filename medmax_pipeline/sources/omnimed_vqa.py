@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from medmax_pipeline.errors import ArchiveError, RowError
-from medmax_pipeline.records import IMAGE, Draft, Drop, Turn, picture
+from medmax_pipeline.records import IMAGE, Draft, Drop, Split, Turn, picture
 from medmax_pipeline.sources.choices import find_letter, lettered
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
 from medmax_pipeline.sources.splits import hash_split
@@ -50,6 +50,11 @@ def rows(files: RowFiles) -> Iterator[Row]:
         for name in found:
             for row in files.json_array(name):
                 yield row if row.fault else row._replace(values={**row.values, "part": part})
+
+
+def split_of(path: str) -> Split:
+    """The split of a picture, from its path alone."""
+    return hash_split(KEY, path, HELD_OUT_PERCENT)
 
 
 def read_options(row: Mapping[str, Any]) -> tuple[str, ...] | Drop:
@@ -92,7 +97,7 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         return Drop(ANSWER_NOT_AN_OPTION, f"{key}: {clean(right)[:80]!r} is none of {' | '.join(options)[:200]}")
     return Draft(
         key=f"{clean(row.get('dataset'))}/{key}",
-        split=hash_split(KEY, path, HELD_OUT_PERCENT),
+        split=split_of(path),
         kind="vqa_mcq",
         turns=(Turn("user", IMAGE + lettered(question, options)), Turn("assistant", letter)),
         images=(picture(path),),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.files import sha256_bytes
@@ -29,11 +33,26 @@ def test_no_group_lies_in_both_splits_of_any_source_but_for_planted_leaks(laid: 
 
 
 def test_image_ids_are_digests_of_the_bytes_on_disk(laid: Laid) -> None:
-    archive = zipfile.ZipFile(laid.landing / "pmc_oa/images.zip")
     for placed in laid.report.placed:
         path = laid.landing / placed.source / placed.file
-        data = archive.read(placed.member) if placed.member else path.read_bytes()
+        data = member_of(path, placed.member) if placed.member else path.read_bytes()
         assert sha256_bytes(data) == placed.image_id
+
+
+def member_of(path: Path, member: str) -> bytes:
+    """A member of a zip, of a Parquet table (`column/row`), or of a tar that may be cut in pieces."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(member)
+    if path.suffix == ".parquet":
+        column, _, row = member.partition("/")
+        data: bytes = pq.read_table(path)[column][int(row)].as_py()["bytes"]
+        return data
+    pieces = sorted(path.parent.glob(f"{path.stem}.a?")) if re.fullmatch(r"\.a[a-z]", path.suffix) else [path]
+    with tarfile.open(fileobj=io.BytesIO(b"".join(piece.read_bytes() for piece in pieces))) as archive:
+        opened = archive.extractfile(member)
+        assert opened is not None
+        return opened.read()
 
 
 def test_real_pictures_name_their_package_and_drawn_ones_do_not(laid: Laid) -> None:
