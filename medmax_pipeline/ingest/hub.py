@@ -8,6 +8,7 @@ landing folder only when its digest is the hub's. Which files are wanted belongs
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ def bring(
     wanted: Wanted,
     commit: str,
     log: Log,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] = lambda seconds: time.sleep(seconds),
 ) -> None:
     """Fetch what is wanted of one repository into its landing folder.
 
@@ -54,7 +55,7 @@ def bring(
     from huggingface_hub import HfApi
 
     access, folder = record.access, landing / record.folder
-    api: Any = HfApi()
+    api: Any = HfApi(endpoint=_endpoint())
     about = patiently(
         lambda: api.repo_info(access.repo, repo_type=access.repo_type, revision=commit or access.revision or "main"),
         record,
@@ -75,6 +76,11 @@ def bring(
     for number, (name, entry) in enumerate(known.items(), 1):
         log(f"{record.key}: fetching {name}, {decimal_size(entry.size)} ({number} of {len(known)})")
         _fetch_one(record, folder, commit, entry, wait)
+
+
+def _endpoint() -> str | None:
+    """HF_ENDPOINT as it is now; the client reads it at import only. None: the public hub."""
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _choose(
@@ -158,7 +164,14 @@ def _fetch_one(record: Publisher, folder: Path, commit: str, entry: RepoFile, wa
 
     def download() -> str:
         return str(
-            hf_hub_download(access.repo, entry.path, repo_type=access.repo_type, revision=commit, local_dir=staging)
+            hf_hub_download(
+                access.repo,
+                entry.path,
+                repo_type=access.repo_type,
+                revision=commit,
+                local_dir=staging,
+                endpoint=_endpoint(),
+            )
         )
 
     patiently(download, record, entry.path, wait)

@@ -53,7 +53,11 @@ class _Again(Exception):
 
 
 def bring(
-    record: Publisher, landing: Path, wanted: Wanted, log: Log, wait: Callable[[float], None] = time.sleep
+    record: Publisher,
+    landing: Path,
+    wanted: Wanted,
+    log: Log,
+    wait: Callable[[float], None] = lambda seconds: time.sleep(seconds),
 ) -> None:
     """Fetch what is wanted of a record's addresses into its landing folder.
 
