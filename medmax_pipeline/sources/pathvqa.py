@@ -91,15 +91,29 @@ SOURCE = Source(
     licence=Licence(
         "MIT",
         "https://huggingface.co/datasets/flaviagiammarino/path-vqa",
-        "2026-11-23, from memory of the card; the pictures come from copyrighted books and a web atlas",
+        "2026-11-23, in a stored copy of the card's header; the pictures come from copyrighted books and a web atlas",
     ),
     credentialed=False,
     files=(
-        ExpectedFile("data/train-*.parquet", "19,654 training rows with their pictures", pictures=True),
         ExpectedFile(
-            "data/validation-*.parquet", "6,259 validation rows; counted and left out", pictures=True, optional=True
+            "data/train-*.parquet",
+            "19,654 training rows with their pictures, 7 files; size by the hub's listing, rounded",
+            pictures=True,
+            bytes=477_000_000,
         ),
-        ExpectedFile("data/test-*.parquet", "6,719 test rows with their pictures", pictures=True),
+        ExpectedFile(
+            "data/validation-*.parquet",
+            "6,259 validation rows, 3 files; counted and left out; size by the hub's listing, rounded",
+            pictures=True,
+            optional=True,
+            bytes=151_700_000,
+        ),
+        ExpectedFile(
+            "data/test-*.parquet",
+            "6,719 test rows with their pictures, 3 files; size by the hub's listing, rounded",
+            pictures=True,
+            bytes=156_300_000,
+        ),
     ),
     row_count=Count(32_632, "the hub's card: 19,654 train, 6,259 validation, 6,719 test"),
     image_count=Count(4_289, "counted in a published copy of the original: pictures with questions"),

@@ -1,4 +1,5 @@
-"""PMC-VQA: multiple-choice questions about figures of articles in PubMed Central (hub `xmcmic/PMC-VQA`).
+"""PMC-VQA: multiple-choice questions about figures of articles in PubMed Central (hub `RadGenome/PMC-VQA`,
+once `xmcmic/PMC-VQA`).
 
 Two versions, whose splits are aligned neither with each other nor with PMC-OA. The first, about whole (compound)
 figures, is the default: it has 176,948 training rows, and the published mixture about 178K, where the second has
@@ -131,7 +132,7 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
     )
 
 
-PAGE: Final = "https://huggingface.co/datasets/xmcmic/PMC-VQA"
+PAGE: Final = "https://huggingface.co/datasets/RadGenome/PMC-VQA"
 REVISION: Final = "b56ae594f794867893143b337b4118a835794647"
 V1: Final = Source(
     key="pmc_vqa",
@@ -140,22 +141,24 @@ V1: Final = Source(
         kind="hub",
         page=PAGE,
         how="Download train.csv, test_clean.csv and images.zip (18.9 GB) and leave the archive packed.",
-        repo="xmcmic/PMC-VQA",
+        repo="RadGenome/PMC-VQA",
         revision=REVISION,
     ),
-    licence=Licence("CC-BY-SA", PAGE, "2026-11-23, from memory of the card, which names no version of the terms"),
+    licence=Licence(
+        "CC-BY-SA", PAGE, "2026-11-23, in quotations of the card, which names no version; its header has no tag"
+    ),
     credentialed=False,
     files=(
-        ExpectedFile("train.csv", "training questions; 38.1 MB by the hub's listing, rounded", bytes=38_100_000),
+        ExpectedFile("train.csv", "training questions; size by the hub's listing, rounded", bytes=38_100_000),
         ExpectedFile(
-            "test_clean.csv", "2,000 questions checked by hand; 419 kB by the hub's listing, rounded", bytes=419_000
+            "test_clean.csv", "2,000 questions checked by hand; size by the hub's listing, rounded", bytes=419_000
         ),
         ExpectedFile(
             "images.zip",
-            "the figures; 18.9 GB by the hub's listing, rounded",
+            "the figures; size as a public project measured it",
             pictures=True,
             group="pictures",
-            bytes=18_900_000_000,
+            bytes=18_945_102_275,
         ),
         ExpectedFile("images/**", "or the figures unpacked", pictures=True, group="pictures", by_hand=True),
     ),
@@ -185,19 +188,20 @@ SUB_FIGURES: Final = replace(
         V1.access, how="Download train_2.csv, test_2.csv and images_2.zip (2.21 GB) and leave the archive packed."
     ),
     files=(
-        ExpectedFile("train_2.csv", "training questions; 56.7 MB by the hub's listing, rounded", bytes=56_700_000),
-        ExpectedFile("test_2.csv", "test questions; 12.4 MB by the hub's listing, rounded", bytes=12_400_000),
+        ExpectedFile("train_2.csv", "training questions; size by the hub's listing", bytes=56_703_454),
+        ExpectedFile("test_2.csv", "test questions; size by the hub's listing", bytes=12_446_345),
         ExpectedFile(
             "images_2.zip",
-            "the sub-figures; 2.21 GB by the hub's listing, rounded",
+            "the sub-figures; size by the hub's listing",
             pictures=True,
             group="pictures",
-            bytes=2_210_000_000,
+            bytes=2_206_255_503,
         ),
         ExpectedFile("images_2/**", "or the sub-figures unpacked", pictures=True, group="pictures", by_hand=True),
         ExpectedFile("figures/**", "or so, unpacked in place", pictures=True, group="pictures", by_hand=True),
     ),
     row_count=Count(186_033, "cards of public re-exports: 152,603 train, 33,430 test"),
+    image_count=Count(164_360, "a public project's count: 135,339 train, 29,021 test"),
     split_rule="publisher's: train_2.csv is train, test_2.csv is eval",
     rows=partial(rows, train="train_2.csv", test="test_2.csv"),
     example={

@@ -41,11 +41,11 @@ SEVERAL_EXCHANGES: Final = "several_exchanges"
 IMAGE_NOT_NAMED: Final = "image_not_named"
 ROWS: Final = Count(647_031, "the publisher's README; each of the two parts has as many")
 IMAGES: Final = Count(None, "not published apart from the rows; counted at ingest")
-LICENCE: Final = Licence("Apache-2.0", PAGE, "2026-11-23, in a summary of the card")
+LICENCE: Final = Licence("Apache-2.0", PAGE, "2026-11-23, in a stored copy of the card's header")
 PICTURES: Final = (
     ExpectedFile(
         "images_*.zip",
-        "the pictures, images_0.zip to images_19.zip, about 2.86 GB each by the hub's listing, rounded",
+        "the pictures, images_0.zip to images_19.zip; about 2.86 GB each by the hub's listing, rounded",
         pictures=True,
         group="pictures",
         bytes=20 * 2_860_000_000,
@@ -130,7 +130,10 @@ ONE_IMAGE: Final = Source(
     access=access(QUESTIONS),
     licence=LICENCE,
     credentialed=False,
-    files=(ExpectedFile(QUESTIONS, "all descriptions, a JSON array"), *PICTURES),
+    files=(
+        ExpectedFile(QUESTIONS, "all descriptions, a JSON array; size by the hub's listing", bytes=710_163_963),
+        *PICTURES,
+    ),
     row_count=ROWS,
     image_count=IMAGES,
     split_rule="none: all train; the publisher has no split and both parts show the same figures",

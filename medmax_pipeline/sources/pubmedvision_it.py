@@ -37,7 +37,7 @@ ONE_IMAGE: Final = Source(
     access=access(QUESTIONS),
     licence=LICENCE,
     credentialed=False,
-    files=(ExpectedFile(QUESTIONS, "all chats, a JSON array"), *PICTURES),
+    files=(ExpectedFile(QUESTIONS, "all chats, a JSON array; size by the hub's listing", bytes=721_722_204), *PICTURES),
     row_count=ROWS,
     image_count=IMAGES,
     split_rule="none: all train; the publisher has no split and both parts show the same figures",

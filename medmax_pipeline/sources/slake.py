@@ -91,7 +91,9 @@ SOURCE = Source(
         revision="a9083ce6c34ac3ffb17671a605962924d8a8f9e9",
     ),
     licence=Licence(
-        "CC-BY-4.0", "https://huggingface.co/datasets/BoKelvin/SLAKE", "2026-11-23, in a summary of the card"
+        "CC-BY-4.0",
+        "https://huggingface.co/datasets/BoKelvin/SLAKE",
+        "2026-11-23, in a stored copy of the card's header",
     ),
     credentialed=False,
     files=(
@@ -105,10 +107,10 @@ SOURCE = Source(
         ExpectedFile("test.json", "test questions, a JSON array; size by the hub's listing", bytes=635_829),
         ExpectedFile(
             "imgs.zip",
-            "the pictures, imgs/xmlabN/source.jpg; 212 MB by the hub's listing, rounded",
+            "the pictures, imgs/xmlabN/source.jpg; size as a public project measured it",
             pictures=True,
             group="pictures",
-            bytes=212_000_000,
+            bytes=212_343_373,
         ),
         ExpectedFile("imgs/**", "or the pictures unpacked", pictures=True, group="pictures", by_hand=True),
     ),
