@@ -1,7 +1,7 @@
 """`medmax …`: what people ask of a build from the command line, without the orchestrator.
 
-Reading and explaining only; making things is `dagster job execute` or the web UI. Faults of ours end in one line and
-exit code 2, findings (a broken store) in exit code 1.
+Reading and explaining; making things is `dagster job execute` or the web UI, but for `retry`, which tries again what a
+build had to leave out. Faults of ours end in one line and exit code 2, findings (a broken store) in exit code 1.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 from medmax_pipeline import __version__, config
 from medmax_pipeline.errors import MedmaxError
 from medmax_pipeline.ledger import Ledger
+
+REBUILD = "dagster job execute -m medmax_pipeline.definitions -j full_rebuild"
+"""Makes whatever a build is missing."""
 
 
 def _ledger(settings: config.Settings) -> Ledger:
@@ -114,6 +117,31 @@ def sources(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def retry(arguments: argparse.Namespace) -> int:
+    """Run quarantined units again, and only those, after the cause was mended."""
+    from medmax_pipeline import graph, processes
+    from medmax_pipeline.ingest import retry as again
+
+    def log(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    settings = config.load(arguments.config)
+    found = again.retry(
+        _ledger(settings),
+        graph.steps(settings),
+        arguments.sources,
+        log,
+        lambda launched: processes.run_module(launched, log),
+    )
+    if arguments.json:
+        for item in found:
+            print(json.dumps(again.to_json(item)))
+    else:
+        build = f"MEDMAX_CONFIG={arguments.config} " if arguments.config else ""
+        print("\n".join(again.to_text(found, f"{build}{REBUILD}")))
+    return 0
+
+
 def results(arguments: argparse.Namespace) -> int:
     """Where report, checkpoint and scores lie, the scores themselves, and what to try next."""
     from medmax_pipeline.report.summary import result_lines
@@ -129,6 +157,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "verify": (verify, False),
     "stale": (stale, True),
     "sources": (sources, True),
+    "retry": (retry, True),
     "results": (results, False),
 }
 """Each command, and whether it speaks JSON too."""
@@ -147,6 +176,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="JSON for machines")
         if name == "lineage":
             command.add_argument("artifact", help="asset key, e.g. checkpoint/sample")
+        if name == "retry":
+            command.add_argument("sources", nargs="*", metavar="SOURCE", help="keys of sources; default all of them")
     return made
 
 

@@ -55,5 +55,6 @@ def _deep_cells(deep: Image.Image) -> npt.NDArray[np.int64]:
     low, high = values[finite].min(), values[finite].max()
     values = np.where(finite, values, low)
     scaled = ((values / 2 - low / 2) / max(high / 2 - low / 2, np.finfo(np.float64).tiny)).astype(np.float32) * 255
-    small = Image.fromarray(scaled).resize((CELLS, CELLS), Image.Resampling.BOX)
-    return np.rint(np.asarray(small)).astype(np.int64)
+    small = np.asarray(Image.fromarray(scaled).resize((CELLS, CELLS), Image.Resampling.BOX))
+    cells: npt.NDArray[np.int64] = np.rint(small).astype(np.int64)
+    return cells

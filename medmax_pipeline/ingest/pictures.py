@@ -1,133 +1,142 @@
-"""From the picture a draft names to its image id: looked up in the raw index, read in place, decoded and described.
+"""Pictures opened where they lie: each once, in the order of the archives, by a pool of threads.
 
-A picture is read once however many rows name it. What was found is kept in chunks in the step's work folder, so that
-a killed step goes on where it was. Counting rows belongs to `samples.py`, decoding to `images.py`.
+The pool decodes and digests, which releases the interpreter. What can only be read in order (a gzipped tar) is read by
+the one thread that feeds the pool; what is under way at once is bounded. What was found is kept by `described.py`;
+whether bytes are a picture is said by `images.py`; which pictures rows name by `samples.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Final, NamedTuple
 
-import pyarrow.parquet as pq
-
 from medmax_pipeline.errors import ImageError, StoreError
-from medmax_pipeline.files import read_json, write_json
-from medmax_pipeline.ingest.archives import PictureFiles
+from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.ingest.described import Described
 from medmax_pipeline.ingest.images import Probe, probe
-from medmax_pipeline.ingest.raw import MEMBERS, QUARANTINE
-from medmax_pipeline.records import ImageRef
+from medmax_pipeline.ingest.index import Fault, Index
+from medmax_pipeline.ingest.places import Files, Place
+from medmax_pipeline.ingest.progress import Progress
 
-THREADS: Final = min(8, os.cpu_count() or 1)
-"""Decoding and hashing release the interpreter; no part of the result."""
-IMAGE_MISSING: Final = "image_missing"
-IMAGE_AMBIGUOUS: Final = "image_ambiguous"
-IMAGE_REFUSED: Final = "image_refused"
-
-
-class Fault(NamedTuple):
-    """Why a picture cannot be used."""
-
-    reason: str
-    detail: str
-
-
-class PictureIndex:
-    """Names of the files and members that raw found readable."""
-
-    def __init__(self, raw: Path) -> None:
-        """Args: raw: published folder of the source's raw artifact."""
-        self._known: set[ImageRef] = set()
-        self._by_name: dict[ImageRef, ImageRef | None] = {}
-        for row in _pairs(raw / MEMBERS, "file", "member"):
-            self._known.add(row)
-            if row.member:
-                bare = ImageRef(row.file, PurePosixPath(row.member).name)
-                self._by_name[bare] = None if bare in self._by_name else row
-        self._refused = {
-            ImageRef(row.file, PurePosixPath(row.member.replace("\\", "/")).name)
-            for row in _pairs(raw / QUARANTINE, "file", "unit")
-        }
-
-    def resolve(self, ref: ImageRef) -> ImageRef | Fault:
-        """The readable file or member that a draft names.
-
-        A member's name without a folder stands for the one member of that base name, wherever in the archive it lies.
-        """
-        if ref in self._known:
-            return ref
-        if ref in self._by_name:
-            found = self._by_name[ref]
-            return found or Fault(IMAGE_AMBIGUOUS, f"{ref.file}: several members are called {ref.member!r}")
-        if ref in self._refused:
-            return Fault(IMAGE_REFUSED, f"{ref.file}: raw listed {ref.member!r} as not to be read")
-        where = f"member {ref.member!r} in {ref.file}" if ref.member else f"file {ref.file!r}"
-        return Fault(IMAGE_MISSING, f"no {where}")
-
-    def count(self, files: Iterable[str]) -> int:
-        """How many pictures lie in these files: members of archives, and the loose files themselves."""
-        wanted = set(files)
-        return sum(ref.file in wanted for ref in self._known)
+THREADS: Final = min(16, os.cpu_count() or 1)
+"""No part of the result."""
+MAX_PICTURE_BYTES: Final = 256 << 20
+"""Ours: a larger file is no picture of these sources; the largest radiographs have some 5 MB as JPEG."""
+TASK_PICTURES: Final = 16
+TASK_BYTES: Final = 4 << 20
+"""A task of the pool ends with the picture that reaches either; two tasks a thread wait at most."""
+CHUNK_PICTURES: Final = 4096
+CHUNK_S: Final = 60.0
+"""A chunk is kept when either is reached: what a killed step loses at most."""
 
 
-def _pairs(path: Path, file: str, member: str) -> Iterable[ImageRef]:
-    with pq.ParquetFile(path) as table:
-        for batch in table.iter_batches(columns=[file, member]):
-            for row in batch.to_pylist():
-                yield ImageRef(row[file], row[member])
+class _Read(NamedTuple):
+    """A picture to be described; `data` is there where it had to be read in order."""
+
+    number: int
+    place: Place
+    data: bytes | Fault | None
+
+
+Found = list[tuple[int, Probe | Fault]]
 
 
 class Prober:
-    """Describes pictures, remembering what it has seen."""
+    """Describes pictures of one opened source."""
 
-    def __init__(self, files: PictureFiles, digests: Mapping[str, str], work: Path) -> None:
-        """Open the memory of an earlier, killed run of the same step.
-
-        Args:
-            files: the source's opened pictures.
-            digests: sha256 of each file of the landing folder, as raw found them.
-            work: folder for the memory's chunks.
+    def __init__(self, index: Index, files: Files, digests: Mapping[str, str]) -> None:
+        """Args:
+        index: where the source's pictures lie.
+        files: reads them.
+        digests: sha256 of each file of the landing folder, as raw found it.
         """
+        self._index = index
         self._files = files
         self._digests = digests
-        self._work = work
-        self._seen: dict[ImageRef, Probe | Fault] = {}
-        self._chunks = 0
-        for path in sorted(work.glob("probes-*.json")):
-            for file, member, good, values in read_json(path):
-                self._seen[ImageRef(file, member)] = Probe(*values) if good else Fault(*values)
-            self._chunks += 1
 
-    @property
-    def used(self) -> int:
-        """Pictures read so far, good or bad."""
-        return len(self._seen)
+    def complete(self, described: Described, work: Path, what: str, log: Callable[[str], None]) -> int:
+        """Open every picture of which nothing is known yet; how many that were.
 
-    def describe(self, refs: Iterable[ImageRef]) -> Mapping[ImageRef, Probe | Fault]:
-        """What each of these readable pictures holds, or why it cannot be used.
+        Args:
+            described: takes what is found.
+            work: folder of its chunks.
+            what: names the source in lines of progress.
+            log: takes them.
 
         Raises:
             StoreError: a loose file is not the one that raw found.
+            ArchiveError: an archive as a whole cannot be trusted any more.
         """
-        wanted = list(dict.fromkeys(refs))
-        new = [ref for ref in wanted if ref not in self._seen]
-        if new:
-            with ThreadPoolExecutor(THREADS) as pool:
-                found = dict(zip(new, pool.map(self._one, new), strict=True))
-            self._seen |= found
-            chunk = [[ref.file, ref.member, isinstance(result, Probe), list(result)] for ref, result in found.items()]
-            write_json(self._work / f"probes-{self._chunks:06d}.json", chunk)
-            self._chunks += 1
-        return {ref: self._seen[ref] for ref in wanted}
+        todo = described.missing()
+        if not len(todo):
+            return 0
+        progress = Progress(what, "pictures", log, len(todo))
+        held: Found = []
+        kept = time.monotonic()
+        for found in self._found(todo.tolist()):
+            held += found
+            progress.add(len(found))
+            if len(held) >= CHUNK_PICTURES or time.monotonic() - kept > CHUNK_S:
+                described.keep(work, held)
+                held, kept = [], time.monotonic()
+        if held:
+            described.keep(work, held)
+        progress.end()
+        return len(todo)
 
-    def _one(self, ref: ImageRef) -> Probe | Fault:
+    def _found(self, numbers: list[int]) -> Iterator[Found]:
+        """What each task found, in order."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            under_way: deque[Future[Found]] = deque()
+            try:
+                for task in self._tasks(numbers):
+                    under_way.append(pool.submit(self._describe, task))
+                    if len(under_way) > 2 * THREADS:
+                        yield under_way.popleft().result()
+                while under_way:
+                    yield under_way.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _tasks(self, numbers: list[int]) -> Iterator[list[_Read]]:
+        task: list[_Read] = []
+        size = 0
+        for number in numbers:
+            place = self._index.place(number)
+            task.append(_Read(number, place, self._read(place) if self._files.sequential(place) else None))
+            size += place.bytes
+            if len(task) == TASK_PICTURES or size >= TASK_BYTES:
+                yield task
+                task, size = [], 0
+        if task:
+            yield task
+
+    def _read(self, place: Place) -> bytes | Fault:
         try:
-            found = probe(self._files.read(ref))
+            return self._files.read(place, MAX_PICTURE_BYTES)
         except ImageError as error:
             return Fault(error.reason, error.detail)
-        if not ref.member and found.image_id != self._digests.get(ref.file):
-            raise StoreError(f"{ref.file}: changed while it was being read. Let it settle and run the build again.")
+
+    def _describe(self, task: list[_Read]) -> Found:
+        return [(read.number, self._one(read)) for read in task]
+
+    def _one(self, read: _Read) -> Probe | Fault:
+        data = self._read(read.place) if read.data is None else read.data
+        if isinstance(data, Fault):
+            return data
+        try:
+            found = probe(data)
+        except ImageError as error:
+            self._check(read.place, sha256_bytes(data))
+            return Fault(error.reason, error.detail)
+        self._check(read.place, found.image_id)
         return found
+
+    def _check(self, place: Place, digest: str) -> None:
+        if place.kind == "loose" and digest != self._digests.get(place.file):
+            raise StoreError(f"{place.file}: changed while it was being read. Let it settle and run the build again.")

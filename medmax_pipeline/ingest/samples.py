@@ -1,48 +1,40 @@
-"""Upstream rows turned into samples whose pictures are image ids.
+"""Upstream rows turned into samples whose pictures are image ids, in three passes.
 
-Rows are read in order, adapted by the source's own rule, and their pictures opened where they lie. A row that cannot
-be read, or whose picture is bad, is quarantined with its reason and never mended or given another picture. Which
-samples stay is no question here: that belongs to `curation/`.
+First the rows are streamed and adapted by the source's own rule, and the places of the pictures they name are marked.
+Then each marked picture is opened, once, in the order of the archives (`pictures.py`). Then the rows are streamed
+again, and each unit is written to the table where it belongs (`intake.py`). So memory holds a line a picture and two
+short digests a sample, however many rows there are. A row that cannot be read, or whose picture is bad, is
+quarantined with its reason and never mended or given another picture. Which samples stay belongs to `curation/`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+import hashlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from medmax_pipeline.arrow import IMAGE_SCHEMA, left_to_table, samples_to_table
+import numpy as np
+import numpy.typing as npt
+
 from medmax_pipeline.errors import RowError, StoreError
-from medmax_pipeline.files import Json
-from medmax_pipeline.ingest.archives import PictureFiles
-from medmax_pipeline.ingest.images import Probe
-from medmax_pipeline.ingest.landing import Landing
-from medmax_pipeline.ingest.pictures import Fault, PictureIndex, Prober
-from medmax_pipeline.ingest.tables import TableWriter, of_schema, open_table
-from medmax_pipeline.records import Counts, Draft, Drop, ImageRef, Left, Origin, Sample, check_draft, sample_id
-from medmax_pipeline.sources.record import Row, Source
-from medmax_pipeline.steps import Artifact, Outcome
+from medmax_pipeline.files import Json, open_atomic
+from medmax_pipeline.ingest.carried import carry_over, files_of
+from medmax_pipeline.ingest.described import Described
+from medmax_pipeline.ingest.index import Fault, Index
+from medmax_pipeline.ingest.intake import Intake, Unit, open_tables
+from medmax_pipeline.ingest.landing import scan
+from medmax_pipeline.ingest.opened import SourceFiles
+from medmax_pipeline.ingest.pictures import Prober
+from medmax_pipeline.ingest.places import SEEK, Files, seek_file
+from medmax_pipeline.ingest.progress import Progress
+from medmax_pipeline.records import Draft, Drop, check_draft
+from medmax_pipeline.sources.record import Row, RowFiles, Source
+from medmax_pipeline.steps import Artifact, Outcome, Run
 
-SAMPLES: Final = "samples.parquet"
-IMAGES: Final = "images.parquet"
-DROPS: Final = "drops.parquet"
-QUARANTINE: Final = "quarantine.parquet"
-ROWS_A_BATCH: Final = 1024
-"""Rows whose pictures are opened together."""
 ROW_UNREADABLE: Final = "row_unreadable"
 ROW_UNKNOWN_SHAPE: Final = "row_unknown_shape"
-DUPLICATE_ROW: Final = "duplicate_row"
-KEY_CONFLICT: Final = "key_conflict"
-
-
-class Unit(NamedTuple):
-    """One thing an adapter made of a row, or why it made nothing."""
-
-    row: Row
-    made: Draft | Drop | Fault
 
 
 def adapt_row(source: Source, row: Row) -> list[Unit]:
@@ -62,180 +54,132 @@ def adapt_row(source: Source, row: Row) -> list[Unit]:
     return [Unit(row, item) for item in made]
 
 
-class _Tables(NamedTuple):
-    samples: TableWriter[Sample]
-    images: TableWriter[dict[str, Any]]
-    drops: TableWriter[Left]
-    quarantine: TableWriter[Left]
+class Reading:
+    """One pass over a source's rows: its units, each with the places of its pictures."""
 
-
-@contextmanager
-def _open_tables(out: Path) -> Iterator[_Tables]:
-    with (
-        open_table(out / SAMPLES, samples_to_table) as samples,
-        open_table(out / IMAGES, of_schema(IMAGE_SCHEMA)) as images,
-        open_table(out / DROPS, left_to_table) as drops,
-        open_table(out / QUARANTINE, left_to_table) as quarantine,
-    ):
-        yield _Tables(samples, images, drops, quarantine)
-
-
-class Intake:
-    """Takes units in order, writes each to the one table where it belongs, and counts."""
-
-    def __init__(self, source: Source, digests: Mapping[str, str], tables: _Tables) -> None:
+    def __init__(self, source: Source, files: RowFiles, index: Index, progress: Progress) -> None:
+        """Args:
+        source: the source's record.
+        files: its opened files.
+        index: where its pictures lie.
+        progress: is told each row.
+        """
         self._source = source
-        self._digests = digests
-        self._tables = tables
-        self._images: set[str] = set()
-        self._keys: dict[str, str] = {}
-        self.taken = 0
-        self.dropped: Counter[str] = Counter()
-        self.quarantined: Counter[str] = Counter()
-        self.kinds: Counter[str] = Counter()
+        self._files = files
+        self._index = index
+        self._progress = progress
+        self._digest = hashlib.blake2b(digest_size=16)
 
-    def take(self, unit: Unit, pictures: Sequence[Probe | Fault], refs: Sequence[ImageRef]) -> None:
-        """Write one unit; `pictures` and `refs` are those of its draft, in order."""
-        self.taken += 1
-        made = unit.made
-        if isinstance(made, Drop):
-            return self._drop(unit, made)
-        if isinstance(made, Fault):
-            return self._quarantine(unit, made)
-        good = []
-        for picture in pictures:
-            if isinstance(picture, Fault):
-                return self._quarantine(unit, picture)
-            good.append(picture)
-        return self._place(unit, made, good, refs)
-
-    def _place(self, unit: Unit, draft: Draft, pictures: list[Probe], refs: Sequence[ImageRef]) -> None:
-        ids = tuple(picture.image_id for picture in pictures)
-        identity = sample_id(self._source.key, draft, ids)
-        known = self._keys.get(draft.key)
-        if known == identity:
-            return self._drop(unit, Drop(DUPLICATE_ROW, f"same as sample {identity}"))
-        if known is not None:
-            return self._quarantine(unit, Fault(KEY_CONFLICT, f"sample {known} has this key and other content"))
-        self._keys[draft.key] = identity
-        for picture, ref in zip(pictures, refs, strict=True):
-            self._add_image(picture, ref)
-        self.kinds[f"{draft.split}/{draft.kind}"] += 1
-        return self._tables.samples.add(self._sample(unit.row, draft, identity, ids))
-
-    def _sample(self, row: Row, draft: Draft, identity: str, ids: tuple[str, ...]) -> Sample:
-        return Sample(
-            sample_id=identity,
-            source=self._source.key,
-            split=draft.split,
-            kind=draft.kind,
-            turns=draft.turns,
-            images=ids,
-            options=draft.options,
-            answer=draft.answer,
-            answer_type=draft.answer_type,
-            modality=draft.modality,
-            context=draft.context,
-            licence=self._source.licence.name,
-            credentialed=self._source.credentialed,
-            origin=Origin(row.file, self._digests[row.file], row.number),
-            extra=draft.extra,
-        )
-
-    def _add_image(self, picture: Probe, ref: ImageRef) -> None:
-        if picture.image_id not in self._images:
-            self._images.add(picture.image_id)
-            place = {"source": self._source.key, "file": ref.file, "member": ref.member}
-            self._tables.images.add({**picture._asdict(), **place})
-
-    def _drop(self, unit: Unit, drop: Drop) -> None:
-        self.dropped[drop.reason] += 1
-        self._tables.drops.add(_left(unit, drop.reason, drop.detail))
-
-    def _quarantine(self, unit: Unit, fault: Fault) -> None:
-        self.quarantined[fault.reason] += 1
-        self._tables.quarantine.add(_left(unit, fault.reason, fault.detail))
+    def __iter__(self) -> Iterator[tuple[Unit, list[int | Fault]]]:
+        for row in self._source.rows(self._files):
+            for unit in adapt_row(self._source, row):
+                named = unit.made.images if isinstance(unit.made, Draft) else ()
+                places = [self._index.find(ref) for ref in named]
+                what = unit.made.key if isinstance(unit.made, Draft) else unit.made.reason
+                self._digest.update(repr((row.file, row.number, what, places)).encode(errors="surrogatepass"))
+                yield unit, places
+            self._progress.add()
+        self._progress.end()
 
     @property
-    def counts(self) -> Counts:
-        """Counts in units: a row that became several samples counts as often."""
-        return Counts(
-            taken=self.taken,
-            kept=self._tables.samples.written,
-            dropped=dict(sorted(self.dropped.items())),
-            quarantined=dict(sorted(self.quarantined.items())),
-        )
+    def mark(self) -> str:
+        """Equal for passes that gave the same rows."""
+        return self._digest.hexdigest()
+
+    @property
+    def rows(self) -> int:
+        """Rows read so far."""
+        return self._progress.done
 
 
-def _left(unit: Unit, reason: str, detail: str) -> Left:
-    name = unit.made.key if isinstance(unit.made, Draft) else f"{unit.row.file}#{unit.row.number}"
-    return Left(name, reason, detail, unit.row.file, unit.row.number)
-
-
-def _digests(key: str, raw: Artifact, files: Landing) -> dict[str, str]:
-    """Digest of each file, as raw found them; a folder that holds others by now is refused."""
-    before = {entry.path.removeprefix(f"{key}/"): entry for entry in raw.manifest.external}
-    now = {file.name: file.bytes for file in files.scan.expected}
-    for name in sorted(before.keys() | now.keys()):
-        if name not in before or now.get(name) != before[name].bytes:
-            raise StoreError(f"{key}/{name}: came, went or grew since raw was made. Let it settle and build again.")
-    return {name: entry.sha256 for name, entry in before.items()}
-
-
-def make_samples(
-    source: Source, landing: Path, raw: Artifact, out: Path, work: Path, log: Callable[[str], None]
-) -> Outcome:
+def make_samples(source: Source, run: Run, code_version: str) -> Outcome:
     """Write samples, images, drops and quarantine of one source.
 
     Args:
         source: its record.
-        landing: root of the landing folders.
-        raw: the source's published raw artifact.
-        out: folder of the four tables.
-        work: folder of the resumable state.
-        log: takes a line every some thousand rows.
+        run: holds the source's published raw artifact, and what was published of the samples so far.
+        code_version: of this step; pictures are taken over only from what the same version published.
 
     Raises:
         ArchiveError: a table or an archive cannot be read on.
-        StoreError: files changed since raw was made.
+        StoreError: files changed since raw was made, or while they were read.
     """
-    folder = landing / source.key
-    files = Landing(folder, source.files)
-    digests = _digests(source.key, raw, files)
-    index = PictureIndex(raw.folder)
-    rows_read = 0
-    with _open_tables(out) as tables, PictureFiles(folder) as pictures:
-        intake = Intake(source, digests, tables)
-        prober = Prober(pictures, digests, work)
-        rows = source.rows(files)
-        while batch := list(islice(rows, ROWS_A_BATCH)):
-            rows_read += len(batch)
-            _take_batch([unit for row in batch for unit in adapt_row(source, row)], index, prober, intake)
-            log(f"{source.key}: {rows_read} rows, {tables.samples.written} samples")
-        places = [name for item in source.files if item.pictures for name in files.files(item.path)]
-        summary: dict[str, Json] = {
-            "rows": rows_read,
-            "images": tables.images.written,
-            "pictures_unused": index.count(places) - prober.used,
-            **{f"kept {kind}": number for kind, number in sorted(intake.kinds.items())},
-        }
-    kept = tables.samples.written
+    raw = run.inputs[f"{source.key}/raw"]
+    folder = run.landing / source.folder
+    digests = _digests(source, raw, folder)
+    index = Index(raw.folder)
+    with Files(folder, raw.folder / SEEK) as files:
+        rows = SourceFiles(index, files)
+        first = Reading(source, rows, index, Progress(f"{source.key}: looking through", "rows", run.log))
+        described = Described(np.flatnonzero(_named(first, len(index))).astype(np.int64))
+        _describe(described, source.key, raw, digests, index, files, run, code_version)
+        second = Reading(source, rows, index, Progress(f"{source.key}: writing", "rows", run.log))
+        with open_tables(run.out) as tables:
+            intake = Intake(source, digests, index, described, tables)
+            for unit, places in second:
+                intake.take(unit, places)
+            if second.mark != first.mark:
+                raise StoreError(f"{source.key}: reading the rows twice gave other rows. Let the files settle.")
+            images = tables.images.written
+    for file in sorted(intake.unpacked):
+        _copy(seek_file(raw.folder / SEEK, file), seek_file(run.out / SEEK, file))
+    summary: dict[str, Json] = {
+        "rows": second.rows,
+        "images": images,
+        "pictures_unused": index.pictures - len(described.numbers),
+        **{f"kept {kind}": number for kind, number in sorted(intake.kinds.items())},
+    }
     return Outcome(
         counts=intake.counts,
-        licences=(source.licence.name,) if kept else (),
-        credentialed=source.credentialed and kept > 0,
+        licences=tuple(sorted(intake.licences)),
+        credentialed=intake.credentialed,
         summary=summary,
     )
 
 
-def _take_batch(units: list[Unit], index: PictureIndex, prober: Prober, intake: Intake) -> None:
-    """Open the pictures of some units together, then take the units in order."""
-    resolved: dict[ImageRef, ImageRef | Fault] = {
-        ref: index.resolve(ref) for unit in units if isinstance(unit.made, Draft) for ref in unit.made.images
-    }
-    found = prober.describe(ref for ref in resolved.values() if isinstance(ref, ImageRef))
-    for unit in units:
-        named = unit.made.images if isinstance(unit.made, Draft) else ()
-        places = [resolved[ref] for ref in named]
-        pictures = [place if isinstance(place, Fault) else found[place] for place in places]
-        intake.take(unit, pictures, [place for place in places if isinstance(place, ImageRef)])
+def _digests(source: Source, raw: Artifact, folder: Path) -> dict[str, str]:
+    """Digest of each file, as raw found them; a folder that holds others by now is refused."""
+    before = files_of(raw.folder)
+    now = {file.name: file.bytes for file in scan(folder, source.files).expected}
+    for name in sorted(before.keys() | now.keys()):
+        if name not in before or now.get(name) != before[name].bytes:
+            where = f"{source.folder}/{name}"
+            raise StoreError(f"{where}: came, went or grew since raw was made. Let it settle and build again.")
+    return {name: file.sha256 for name, file in before.items()}
+
+
+def _named(reading: Reading, places: int) -> npt.NDArray[np.bool_]:
+    """Whether any unit names the picture at each place."""
+    named = np.zeros(places, np.bool_)
+    for _, found in reading:
+        for place in found:
+            if not isinstance(place, Fault):
+                named[place] = True
+    return named
+
+
+def _describe(
+    described: Described,
+    key: str,
+    raw: Artifact,
+    digests: dict[str, str],
+    index: Index,
+    files: Files,
+    run: Run,
+    code_version: str,
+) -> None:
+    """Learn what all named pictures hold: from a killed run of this step, from what is published, by opening."""
+    recalled = described.recall(run.work)
+    carried = 0
+    if run.previous is not None:
+        carried = carry_over(run.previous, code_version, run.store, raw, described, index)
+    opened = Prober(index, files, digests).complete(described, run.work, f"{key}: opening", run.log)
+    told = f"{key}: {len(described.numbers):,} pictures are named, {opened:,} of them were opened now"
+    if recalled or carried:
+        told += f", {recalled:,} before the step was cut off, {carried:,} by the published version"
+    run.log(told)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as read, open_atomic(target) as write:
+        shutil.copyfileobj(read, write)

@@ -16,7 +16,7 @@ from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 RAW_VERSION: Final = "2"
 """Raise it when the index of the same files would come out differently."""
-SAMPLES_VERSION: Final = "1"
+SAMPLES_VERSION: Final = "2"
 """Raise it when the same rows and pictures would give other samples: adapters, probing, order."""
 
 
@@ -74,18 +74,17 @@ def samples_step(source: Source, variant: str = "") -> Step:
         source: the source's record, of that variant.
         variant: name of the variant, or empty.
     """
-    raw = f"{source.key}/raw"
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.ingest.samples import make_samples
 
-        return make_samples(source, ctx.landing, ctx.inputs[raw], ctx.out, ctx.work, ctx.log)
+        return make_samples(source, ctx, SAMPLES_VERSION)
 
     return Step(
         key=f"{source.key}/samples",
         run=run,
         code_version=SAMPLES_VERSION,
-        needs=(Need(raw),),
+        needs=(Need(f"{source.key}/raw"),),
         params=_variant(variant),
         group=source.key,
         description=f"{source.title}: rows adapted, pictures opened in place; split {source.split_rule}.",
