@@ -13,14 +13,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 from medmax_pipeline.errors import FetchError
 from medmax_pipeline.files import decimal_size, disk_errors, inside, remove_tree, sync_folder
 from medmax_pipeline.ingest.landing import pattern, scan
 from medmax_pipeline.ingest.pins import COMMIT, read_pin
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.sources.record import Access, ExpectedFile
+from medmax_pipeline.sources.record import ExpectedFile, Publisher
 from medmax_pipeline.steps import Fetch, Pending, PendingFile
 
 STAGING: Final = ".fetch"
@@ -29,26 +29,6 @@ LOCK_FILE: Final = ".fetch.lock"
 URL: Final = "url"
 """Stands for the publisher's addresses where a pin names a repository."""
 Log = Callable[[str], None]
-
-
-class Publisher(Protocol):
-    """What fetching needs to know of a source or of published weights."""
-
-    @property
-    def key(self) -> str:
-        """Its key."""
-
-    @property
-    def folder(self) -> str:
-        """Its landing folder, relative to the landing root."""
-
-    @property
-    def access(self) -> Access:
-        """How its files come."""
-
-    @property
-    def files(self) -> tuple[ExpectedFile, ...]:
-        """The files that are read."""
 
 
 class Held(NamedTuple):

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from medmax_pipeline.errors import FetchError
 from medmax_pipeline.files import CHUNK_BYTES, decimal_size, inside, sha256_file
-from medmax_pipeline.ingest.fetch import STAGING, Log, Publisher, Wanted, check_space, place
+from medmax_pipeline.ingest.fetch import STAGING, Log, Wanted, check_space, place
 from medmax_pipeline.ingest.hub_answers import no_file, patiently
 from medmax_pipeline.ingest.landing import is_pointer, pattern
 from medmax_pipeline.ingest.pins import COMMIT, read_pin, today, write_pin
-from medmax_pipeline.sources.record import ExpectedFile
+from medmax_pipeline.sources.record import ExpectedFile, Publisher
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from medmax_pipeline.errors import FetchError
-from medmax_pipeline.ingest.fetch import Publisher, no_token, token_is_here
+from medmax_pipeline.ingest.fetch import no_token, token_is_here
+from medmax_pipeline.sources.record import Publisher
 
 ATTEMPTS: Final = 4
 """Ours, each after the client's own."""

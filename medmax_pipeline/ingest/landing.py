@@ -18,7 +18,7 @@ from medmax_pipeline.files import decimal_size, inside
 from medmax_pipeline.ingest import json_stream, rows
 from medmax_pipeline.ingest.parts import pieces_of, whole_of
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.sources.record import ExpectedFile, Row, Source
+from medmax_pipeline.sources.record import ExpectedFile, Publisher, Row
 
 POINTER: Final = b"version https://git-lfs"
 POINTER_BYTES: Final = 1024
@@ -99,7 +99,7 @@ def is_pointer(path: Path, size: int) -> bool:
         return handle.read(len(POINTER)) == POINTER
 
 
-def find_lock(source: Source, landing: Path) -> Lock | None:
+def find_lock(source: Publisher, landing: Path) -> Lock | None:
     """Why the source cannot be read here, or None.
 
     Args:

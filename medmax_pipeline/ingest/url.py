@@ -20,10 +20,10 @@ from typing import Any, Final, NamedTuple
 
 from medmax_pipeline.errors import FetchError
 from medmax_pipeline.files import CHUNK_BYTES, decimal_size, inside, sha256_file, write_text
-from medmax_pipeline.ingest.fetch import STAGING, URL, Log, Publisher, Wanted, check_space, place
+from medmax_pipeline.ingest.fetch import STAGING, URL, Log, Wanted, check_space, place
 from medmax_pipeline.ingest.landing import is_pointer
 from medmax_pipeline.ingest.pins import read_pin, today, write_pin
-from medmax_pipeline.sources.record import ExpectedFile
+from medmax_pipeline.sources.record import ExpectedFile, Publisher
 
 ATTEMPTS: Final = 5
 """Ours; an attempt that brought bytes does not count."""

@@ -81,6 +81,26 @@ class Access:
     """`hub`: a token of somebody who accepted the terms is needed."""
 
 
+class Publisher(Protocol):
+    """What bringing files needs to know of a source, or of published weights."""
+
+    @property
+    def key(self) -> str:
+        """Its key."""
+
+    @property
+    def folder(self) -> str:
+        """Its landing folder, relative to the landing root."""
+
+    @property
+    def access(self) -> Access:
+        """How its files come."""
+
+    @property
+    def files(self) -> tuple[ExpectedFile, ...]:
+        """The files that are read."""
+
+
 class Row(NamedTuple):
     """One upstream row and where it stands."""
 
