@@ -123,8 +123,8 @@ SOURCE = Source(
     ),
     licence=Licence(
         "Mixed, as each set it is made of",
-        "https://github.com/OpenGVLab/Multi-Modality-Arena/tree/main/MedicalEval/Question-answer%20pairs",
-        "2026-11-23, in a summary of the publisher's pages: no terms of its own, those of each set hold; the hub's header has no tag",
+        "https://github.com/OpenGVLab/Multi-Modality-Arena",
+        "2026-11-23, in a summary of the publisher's pages: no terms of its own, those of each set hold",
     ),
     credentialed=False,
     files=(
