@@ -27,6 +27,7 @@ IMAGE_AMBIGUOUS: Final = "image_ambiguous"
 IMAGE_REFUSED: Final = "image_refused"
 _LOOSE: Final = KINDS.index("loose")
 _TABLE: Final = KINDS.index("parquet")
+NUMBERS: Final = ("offset", "packed", "bytes", "crc")
 _SPLIT: Final = r"(?s)^(?P<folder>.*/)?(?P<base>[^/]*)$"
 
 
@@ -200,38 +201,37 @@ class _Columns:
     def __init__(self, path: Path) -> None:
         files: dict[str, int] = {}
         folders: dict[str, int] = {}
-        parts: list[tuple[np.ndarray[Any, Any], ...]] = []
         bases: list[pa.Array] = []
         with pq.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=65536):
+            rows = table.metadata.num_rows
+            self.file, self.folder = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+            self.kind, self.hashes = np.zeros(rows, np.int8), np.zeros(rows, np.int64)
+            self.numbers = [np.zeros(rows, np.int64) for _ in NUMBERS]
+            at = 0
+            for batch in table.iter_batches(batch_size=8192):
+                here = slice(at, at := at + batch.num_rows)
                 loose = pc.equal(batch.column("kind"), "loose")
                 paths = pc.if_else(loose, batch.column("file"), batch.column("member"))
                 split = pc.extract_regex(paths, _SPLIT)
                 base = pc.struct_field(split, "base")
                 bases.append(base)
-                hashes = (hash(_composed(name)) for name in base.to_pylist())
-                parts.append(
-                    (
-                        np.fromiter(_numbered(batch.column("file"), files), np.int32),
-                        np.fromiter(_numbered(pc.struct_field(split, "folder"), folders), np.int32),
-                        np.fromiter(map(KINDS.index, batch.column("kind").to_pylist()), np.int8),
-                        np.fromiter(hashes, np.int64),
-                        *(batch.column(name).to_numpy() for name in ("offset", "packed", "bytes", "crc")),
-                    )
-                )
-        columns = [np.concatenate(held) for held in zip(*parts, strict=True)] or [np.zeros(0, np.int64)] * 8
-        self.file, self.folder, self.kind, self.hashes, *self.numbers = columns
+                self.file[here] = _numbered(batch.column("file"), files)
+                self.folder[here] = _numbered(pc.struct_field(split, "folder"), folders)
+                self.kind[here] = [KINDS.index(kind) for kind in batch.column("kind").to_pylist()]
+                self.hashes[here] = [hash(_composed(name)) for name in base.to_pylist()]
+                for held, name in zip(self.numbers, NUMBERS, strict=True):
+                    held[here] = batch.column(name)
         self.bases = pa.chunked_array(bases, pa.string()).combine_chunks() if bases else pa.array([], pa.string())
+        pa.default_memory_pool().release_unused()
         self.files = list(files)
         self.folders = list(folders)
         """Folders of the paths, with their last slash; empty for none."""
         self.composed = [_composed(folder) for folder in self.folders]
 
 
-def _numbered(column: pa.Array, known: dict[str, int]) -> Iterator[int]:
+def _numbered(column: pa.Array, known: dict[str, int]) -> list[int]:
     """Each value as the number under which it was first met."""
-    for value in column.to_pylist():
-        yield known.setdefault(value, len(known))
+    return [known.setdefault(value, len(known)) for value in column.to_pylist()]
 
 
 def _rows(path: Path, *columns: str) -> Iterator[dict[str, Any]]:
