@@ -36,6 +36,8 @@ IMAGE_NOT_NAMED: Final = "image_not_named"
 LIST_COLUMNS: Final = ("pathology", "roi_text", "med_umls_ids")
 WORD_COLUMNS: Final = ("magnification", "height", "width", "single_wsi", "not_histology")
 """Kept as they stand, under their own names."""
+NOT_HISTOLOGY: Final = ("1", "1.0", "True")
+"""What a flag is called that is set, in whole numbers, floats or words."""
 MAX_LIST_CHARS: Final = 50_000
 """Ours: a longer list column is kept as text and not parsed."""
 MAX_LIST_DEPTH: Final = 4
@@ -107,7 +109,7 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         turns=(Turn("user", f"{IMAGE}{PROMPT}"), Turn("assistant", caption)),
         images=(picture(image),),
         answer=caption,
-        modality="histology",
+        modality="" if clean(row.get("not_histology")) in NOT_HISTOLOGY else "histology",
         context=caption,
         extra=_kept_for_people(row, image, subset),
     )

@@ -90,6 +90,11 @@ def test_lists_and_flags_are_kept_for_people() -> None:
     assert "noisy_text" not in extra
 
 
+@pytest.mark.parametrize(("flag", "modality"), [("0", "histology"), ("", "histology"), ("1", ""), ("1.0", "")])
+def test_a_picture_flagged_as_no_histology_has_no_modality(flag: str, modality: str) -> None:
+    assert draft(not_histology=flag).modality == modality
+
+
 def test_a_release_without_the_later_columns_is_read() -> None:
     row = {name: text for name, text in SOURCE.example.items() if name not in ("single_wsi", "not_histology")}
     assert isinstance(SOURCE.adapt(row), Draft)
