@@ -115,7 +115,7 @@ def collect(run: Run, recipes: Sequence[str], sources: Sequence[str]) -> Figures
     return Figures(
         sample=any(each.key == CORPUS for each in lineage),
         credentialed=any(artifact.manifest.credentialed for artifact in inputs.values()),
-        sources=tuple(_source(inputs[f"{key}/samples"], inputs[f"{key}/curated"], key) for key in sources),
+        sources=tuple(_source(inputs[f"{key}/samples"], inputs.get(f"{key}/curated"), key) for key in sources),
         images=station(inputs["image_codes"].manifest),
         recipes=tuple(_recipe(inputs, name) for name in recipes),
         lineage=lineage,
@@ -136,7 +136,8 @@ def station(manifest: Manifest) -> Station:
     )
 
 
-def _source(samples: Artifact, curated: Artifact, key: str) -> SourceFigures:
+def _source(samples: Artifact, curated: Artifact | None, key: str) -> SourceFigures:
+    """Figures of one source; one without training rows is not curated."""
     splits: list[str] = []
     if not samples.locked:
         splits = pq.read_table(samples.folder / "samples.parquet", columns=["split"])["split"].to_pylist()
@@ -146,7 +147,7 @@ def _source(samples: Artifact, curated: Artifact, key: str) -> SourceFigures:
         credentialed=samples.manifest.credentialed,
         train=splits.count("train"),
         evaluation=splits.count("eval"),
-        stations=(station(samples.manifest), station(curated.manifest)),
+        stations=tuple(station(each.manifest) for each in (samples, curated) if each is not None),
     )
 
 

@@ -15,18 +15,21 @@ PAGE = "index.html"
 FIGURES = "report.json"
 
 
-def report_step(recipes: Sequence[str], sources: Sequence[str], tasks: Sequence[str], base: bool) -> Step:
+def report_step(
+    recipes: Sequence[str], sources: Sequence[str], trained: Sequence[str], tasks: Sequence[str], base: bool
+) -> Step:
     """The step that writes the page of a build; it locks on nothing, since a lock is something to report.
 
     Args:
         recipes: the build's recipes.
         sources: its sources.
+        trained: those of them that have training rows, and so are curated.
         tasks: the rows it evaluates.
         base: whether the base model was evaluated too.
     """
     models = [*recipes, BASE] if base else [*recipes]
     needs = [f"{kind}/{recipe}" for recipe in recipes for kind in ("scores", "checkpoint", "shards")]
-    needs += [f"{source}/{stage}" for source in sources for stage in ("samples", "curated")]
+    needs += [f"{source}/samples" for source in sources] + [f"{source}/curated" for source in trained]
     needs += [f"eval/{model}/{key}" for model in models for key in tasks]
 
     def run(run: Run) -> Outcome:

@@ -85,11 +85,11 @@ def wanted_pictures(inputs: Mapping[str, Artifact], sources: Iterable[str]) -> t
     found: dict[str, Wanted] = {}
     left_out = []
     for source in sources:
-        curated, samples = inputs[f"{source}/curated"], inputs[f"{source}/samples"]
-        if curated.locked and samples.locked:
+        curated, samples = inputs.get(f"{source}/curated"), inputs[f"{source}/samples"]
+        if samples.locked and (curated is None or curated.locked):
             left_out.append(source)
         for artifact, split in ((curated, "train"), (samples, "eval")):
-            if artifact.locked:
+            if artifact is None or artifact.locked:
                 continue
             table = pq.read_table(
                 artifact.folder / "samples.parquet",

@@ -158,7 +158,7 @@ def build(store: Path, *, corpus: bool = True) -> Ledger:
     return made
 
 
-REPORT = report_step(("tiny",), SOURCES, TASKS, base=True)
+REPORT = report_step(("tiny",), SOURCES, SOURCES, TASKS, base=True)
 """The step under test."""
 
 

@@ -71,7 +71,7 @@ def make_line(weights: Path, locked: tuple[str, ...] = ()) -> Line:
 
 
 def steps(recipe: Recipe = RECIPE) -> list[Step]:
-    return [image_codes_step(SOURCES), shards_step(recipe, SOURCES)]
+    return [image_codes_step(SOURCES, SOURCES), shards_step(recipe, SOURCES)]
 
 
 @pytest.fixture(scope="module")

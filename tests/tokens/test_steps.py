@@ -56,7 +56,7 @@ def make_line(weights: Path, locked: tuple[str, ...] = ()) -> Line:
 def built(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Path:
     """A store in which everything was made once."""
     folder = tmp_path_factory.mktemp("built")
-    make_line(weights).run(folder, [image_codes_step(["vqa", "cxr"])])
+    make_line(weights).run(folder, [image_codes_step(["vqa", "cxr"], ["vqa", "cxr"])])
     return folder
 
 
@@ -87,7 +87,7 @@ def test_bad_picture_is_quarantined_with_its_reason_and_counts_balance(codes: Ar
 
 
 def test_locked_source_is_left_out_and_named(store: Path, weights: Path) -> None:
-    _, made = make_line(weights, locked=("cxr",)).run(store, [image_codes_step(["vqa", "cxr"])])
+    _, made = make_line(weights, locked=("cxr",)).run(store, [image_codes_step(["vqa", "cxr"], ["vqa", "cxr"])])
     manifest = made["image_codes"].manifest
     assert manifest.status == "ok"
     assert manifest.summary["left_out"] == ["cxr"]
@@ -107,10 +107,10 @@ def test_summary_says_what_was_encoded_and_how_well(codes: Artifact) -> None:
 def test_no_process_is_launched_when_the_store_has_all(store: Path, weights: Path) -> None:
     line = make_line(weights)
     line.samples = {"vqa": line.samples["vqa"][:3]}
-    ledger, first = line.run(store, [image_codes_step(["vqa"])])
+    ledger, first = line.run(store, [image_codes_step(["vqa"], ["vqa"])])
     assert len(line.launched) == 1
     ledger.raise_counter("image_codes")
-    _, second = line.run(store, [image_codes_step(["vqa"])])
+    _, second = line.run(store, [image_codes_step(["vqa"], ["vqa"])])
     assert len(line.launched) == 1
     assert second["image_codes"].manifest.digest == first["image_codes"].manifest.digest
     assert second["image_codes"].manifest.fingerprint != first["image_codes"].manifest.fingerprint
@@ -121,6 +121,6 @@ def test_two_stores_come_to_the_same_digest_launched_or_not(tmp_path: Path, weig
     for name in ("one", "two"):
         line = make_line(weights)
         line.spawn = name == "two"
-        _, made = line.run(tmp_path / name, [image_codes_step(["vqa", "cxr"])])
+        _, made = line.run(tmp_path / name, [image_codes_step(["vqa", "cxr"], ["vqa", "cxr"])])
         digests.add(made["image_codes"].manifest.digest)
     assert len(digests) == 1
