@@ -123,7 +123,7 @@ class Described:
         """Take in the chunks in `work`, remove those that are torn; how many pictures came."""
         for path in sorted(work.glob(CHUNKS)):
             try:
-                with np.load(path, allow_pickle=False) as chunk:
+                with path.open("rb") as handle, np.load(handle, allow_pickle=False) as chunk:
                     faults = json.loads(chunk["faults"].tobytes())
                     named = [(int(number), Fault(reason, detail)) for number, reason, detail in faults]
                     self._put(chunk["numbers"], chunk["lines"], named)
