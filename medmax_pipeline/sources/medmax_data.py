@@ -151,7 +151,7 @@ SOURCE = Source(
         how="Open to everybody; about 91 GB. By hand: download both .jsonl files and every piece of images.tar.gz, and "
         "leave the pieces as they are.",
         repo="mint-medmax/medmax_data",
-        revision="main",
+        revision="72b3b8e4018034d345686c3598399c90066e2c5c",
     ),
     licence=Licence(
         "Apache-2.0",

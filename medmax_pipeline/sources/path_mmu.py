@@ -114,14 +114,14 @@ SOURCE = Source(
         how="Fill in the form on the page and give a token that may read it. Pictures of SocialPath, Atlas and PathCLS "
         "are not in it: rebuild them as PathMMU-Benchmark/PathMMU says and place them below images/.",
         repo="jamessyx/PathMMU",
-        revision="main",
+        revision="054e64e56e599e9636024f1471d49ecae4a2784f",
         gated=True,
     ),
     licence=Licence("CC-BY-ND-4.0", "https://huggingface.co/datasets/jamessyx/PathMMU", "2026-11-23, on the card"),
     credentialed=False,
     files=(
         ExpectedFile(QUESTIONS, "category, split, list of questions"),
-        ExpectedFile("images.zip", "the pictures of PubMed and EduContent, about 2 GB", pictures=True),
+        ExpectedFile("images.zip", "the pictures of PubMed and EduContent", pictures=True, bytes=1_931_564_255),
         ExpectedFile("images/**", "the rebuilt pictures", pictures=True, optional=True, by_hand=True),
     ),
     row_count=Count(33_428, "publisher: 23,041 train, 710 val, 9,677 test with test_tiny"),
