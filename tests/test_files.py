@@ -74,7 +74,7 @@ def test_published_folders_never_change(tmp_path: Path) -> None:
 
 
 def test_the_digest_cache_sees_a_changed_byte_of_equal_size(tmp_path: Path) -> None:
-    cache, path = files.DigestCache(tmp_path / "cache.json"), tmp_path / "x"
+    cache, path = files.DigestCache(tmp_path / "cache.sqlite"), tmp_path / "x"
     path.write_bytes(b"one")
     before = cache.sha256(path)
     path.write_bytes(b"two")
@@ -85,13 +85,51 @@ def test_the_digest_cache_sees_a_changed_byte_of_equal_size(tmp_path: Path) -> N
 def test_the_digest_cache_does_not_read_an_untouched_file_again(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"one")
-    cache = files.DigestCache(tmp_path / "cache.json")
+    cache = files.DigestCache(tmp_path / "cache.sqlite")
     digest = cache.sha256(path)
     cache.save()
     mark = path.stat()
     path.write_bytes(b"two")
     os.utime(path, ns=(mark.st_atime_ns, mark.st_mtime_ns))
-    assert files.DigestCache(tmp_path / "cache.json").sha256(path) == digest
+    assert files.DigestCache(tmp_path / "cache.sqlite").sha256(path) == digest
+
+
+@pytest.mark.parametrize("torn", [b"", b"{}", b"SQLite format 3\0" + bytes(100)])
+def test_a_torn_or_foreign_digest_cache_is_rebuilt(tmp_path: Path, torn: bytes) -> None:
+    path, known = tmp_path / "x", tmp_path / "cache.sqlite"
+    path.write_bytes(b"one")
+    known.write_bytes(torn)
+    cache = files.DigestCache(known)
+    digest = cache.sha256(path)
+    cache.save()
+    mark = path.stat()
+    path.write_bytes(b"two")
+    os.utime(path, ns=(mark.st_atime_ns, mark.st_mtime_ns))
+    assert files.DigestCache(known).sha256(path) == digest == files.sha256_bytes(b"one")
+
+
+def test_two_digest_caches_over_one_file_keep_what_both_learnt(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b"]
+    caches = [files.DigestCache(tmp_path / "cache.sqlite") for _ in paths]
+    for cache, path in zip(caches, paths, strict=True):
+        path.write_bytes(b"one")
+        cache.sha256(path)
+    for cache in caches:
+        cache.save()
+    marks = [path.stat() for path in paths]
+    for path, mark in zip(paths, marks, strict=True):
+        path.write_bytes(b"two")
+        os.utime(path, ns=(mark.st_atime_ns, mark.st_mtime_ns))
+    assert set(files.DigestCache(tmp_path / "cache.sqlite").sha256_all(paths)) == {files.sha256_bytes(b"one")}
+
+
+def test_many_digests_come_in_the_order_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "DIGESTS_A_BATCH", 3)
+    paths = [tmp_path / str(number) for number in range(8)]
+    for path in paths:
+        path.write_text(path.name)
+    cache = files.DigestCache(tmp_path / "cache.sqlite")
+    assert list(cache.sha256_all(paths[::-1])) == [files.sha256_bytes(path.name.encode()) for path in paths[::-1]]
 
 
 def test_canonical_json_does_not_depend_on_key_order() -> None:

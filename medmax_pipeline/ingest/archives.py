@@ -13,14 +13,12 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import IO, Any, Final, NamedTuple, cast
 
-from medmax_pipeline.errors import ArchiveError, ImageError
+from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.files import open_atomic
 from medmax_pipeline.ingest.parts import Joined, Window, whole_of
-from medmax_pipeline.ingest.places import UNREADABLE, Files, Place, PlaceKind, embedded_bytes, open_container
-from medmax_pipeline.records import ImageRef
+from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container
 
 MAX_RATIO: Final = 200
 """Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb; a gzipped tar is
@@ -308,44 +306,3 @@ def _holds_bytes(kind: Any) -> bool:
         index = kind.get_field_index("bytes")
         return index >= 0 and _holds_bytes(kind.field(index).type)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-class PictureFiles:
-    """Pictures by the names of their file and member, for readers that hold no index."""
-
-    def __init__(self, folder: Path) -> None:
-        """Args: folder: the source's landing folder."""
-        self._folder = folder
-        self._files = Files(folder, None)
-        self._listed: dict[str, dict[str, Member]] = {}
-        self._listing = Lock()
-
-    def __enter__(self) -> PictureFiles:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close every archive."""
-        self._files.close()
-
-    def read(self, ref: ImageRef) -> bytes:
-        """The bytes of one picture.
-
-        Raises:
-            ImageError: `image_missing`, `image_refused`, or what `Files.read` gives.
-        """
-        if not ref.member:
-            return self._files.read(Place(ref.file, "", "loose", 0, 0, 0, 0), 256 << 20)
-        with self._listing:
-            if ref.file not in self._listed:
-                kind = kind_of(self._folder, ref.file)
-                listed = list_members(self._folder, ref.file, kind)
-                self._listed[ref.file] = {member.place.member: member for member in listed}
-        member = self._listed[ref.file].get(ref.member)
-        if member is None:
-            raise ImageError("image_missing", f"{ref.file}: no member {ref.member!r}")
-        if member.fault:
-            raise ImageError("image_refused", f"{ref.file}: {ref.member!r} is listed as {member.fault}")
-        return self._files.read(member.place, 256 << 20)

@@ -53,8 +53,10 @@ class Index:
         self._order = order.astype(np.int32)
         self._hashes = held.hashes[order]
         held.hashes = self._hashes[:0]
-        pictured = {row["path"] for row in _rows(raw / FILES, "path", "pictures") if row["pictures"]}
-        self._pictured = np.array([file in pictured for file in held.files], bool)
+        files = {row["path"]: row for row in _rows(raw / FILES, "path", "pictures", "group", "rank")}
+        self._pictured = np.array([files[file]["pictures"] for file in held.files], bool)
+        self._group = [files[file]["group"] for file in held.files]
+        self._rank = [files[file]["rank"] for file in held.files]
         self.pictures = self._count_pictures()
         """How many places lie in files that the record calls pictures, used or not."""
         self._refused: dict[str, list[tuple[str, str, str]]] = {}
@@ -114,7 +116,8 @@ class Index:
 
         A bare name is a base name; one with a slash is the end of a path, and a path that is it to the letter goes
         before longer ones. Without a file, pictures of the whole source are asked, values of tables excepted; with a
-        file, that file alone.
+        file, that file alone. Of files that the record calls the same content in another form, and that are as long,
+        the form named first answers.
 
         Returns:
             its number, or `image_missing`, `image_ambiguous` or `image_refused`.
@@ -154,12 +157,22 @@ class Index:
             return exact[0]
         if len(found) == 1 and not refused:
             return found[0]
+        if not refused and self._copies(found):
+            return min(found, key=lambda number: self._rank[self._held.file[number]])
         if found:
             places = [self.place(number).name for number in found] + refused
             return Fault(IMAGE_AMBIGUOUS, f"{where}: {len(places)} answer to it, as {places[0]!r} and {places[1]!r}")
         if refused:
             return Fault(IMAGE_REFUSED, f"{where}: raw listed {refused[0]}")
         return Fault(IMAGE_MISSING, f"no {where}")
+
+    def _copies(self, found: list[int]) -> bool:
+        """Whether these are one picture in several forms of the same content, as an archive and its unpacked copy."""
+        files = [int(self._held.file[number]) for number in found]
+        groups = {self._group[file] for file in files}
+        sizes = {self.place(number).bytes for number in found}
+        ranks = {self._rank[file] for file in files}
+        return len(groups) == len(sizes) == 1 and "" not in groups and len(ranks) == len(found)
 
     def names(self, wanted: str) -> list[str]:
         """Sorted names (`file` or `file::member`) whose path is `wanted` or ends in `/` and `wanted`.

@@ -1,7 +1,7 @@
-"""An opened landing folder: the files of one source as the user or the sample corpus placed them.
+"""A landing folder: the files of one source as the user, a fetch or the sample corpus placed them.
 
-Finds what the source's record expects, refuses paths that leave the folder and Git LFS pointers, and reads rows and
-small texts. Pictures and archives are opened by `archives.py`; nothing here writes.
+Finds what the source's record expects, says what is lacking, and refuses paths that leave the folder and Git LFS
+pointers. Archives are opened by `archives.py`; nothing here reads a file's content or writes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,13 @@ from typing import Final, NamedTuple
 
 from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.files import decimal_size, inside
-from medmax_pipeline.ingest import json_stream, rows
 from medmax_pipeline.ingest.parts import pieces_of, whole_of
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.sources.record import ExpectedFile, Publisher, Row
+from medmax_pipeline.sources.record import ExpectedFile, Publisher
 
 POINTER: Final = b"version https://git-lfs"
 POINTER_BYTES: Final = 1024
 """Git LFS writes pointers below this size."""
-MAX_TEXT_BYTES: Final = 1 << 20
-"""Ours: a report above this size is refused; real ones have some thousand characters."""
 
 
 class LandingFile(NamedTuple):
@@ -35,6 +32,10 @@ class LandingFile(NamedTuple):
     bytes: int
     pictures: bool = False
     """Whether one of the expected paths that name it stands for pictures."""
+    group: str = ""
+    """Group of the first expected path that names it."""
+    rank: int = 0
+    """That path's number in the record."""
 
 
 @lru_cache
@@ -65,10 +66,10 @@ def scan(folder: Path, expected: tuple[ExpectedFile, ...]) -> Scan:
     Raises:
         ArchiveError: an expected file is a link that leads out of the folder, or its name is not UTF-8.
     """
-    patterns = [(pattern(item.path), item.pictures) for item in expected]
+    patterns = [(rank, pattern(item.path)) for rank, item in enumerate(expected)]
     found, unexpected = [], 0
     for name, entry in _entries(folder, ""):
-        matched = [pictures for wanted, pictures in patterns if wanted.fullmatch(name)]
+        matched = [rank for rank, wanted in patterns if wanted.fullmatch(name)]
         if not matched:
             unexpected += 1
             continue
@@ -76,7 +77,8 @@ def scan(folder: Path, expected: tuple[ExpectedFile, ...]) -> Scan:
             raise ArchiveError(f"{name!r}: a name in {folder.name}/ that is not UTF-8. Rename or convert it.")
         if entry.is_symlink():
             inside(folder, name)
-        found.append(LandingFile(name, entry.stat().st_size, any(matched)))
+        pictures = any(expected[rank].pictures for rank in matched)
+        found.append(LandingFile(name, entry.stat().st_size, pictures, expected[matched[0]].group, matched[0]))
     return Scan(tuple(sorted(found)), unexpected)
 
 
@@ -157,57 +159,3 @@ def _missing(files: Sequence[ExpectedFile], found: Sequence[LandingFile]) -> lis
     for whole in sorted({whole_of(name) for name in names} - {""}):
         missing += [f"{piece!r} (between the other pieces of {whole})" for piece in pieces_of(whole, names)[1]]
     return missing
-
-
-class Landing:
-    """The landing folder of one source, opened for reading rows; a `RowFiles`."""
-
-    def __init__(self, folder: Path, expected: tuple[ExpectedFile, ...]) -> None:
-        """Scan `folder` for the expected files."""
-        self.folder = folder
-        self.scan = scan(folder, expected)
-        self._names = frozenset(file.name for file in self.scan.expected)
-
-    def path(self, file: str) -> Path:
-        """Where an expected file lies.
-
-        Raises:
-            ArchiveError: no expected file has this name.
-        """
-        if file not in self._names:
-            raise ArchiveError(f"{file!r}: not in {self.folder.name}/, or not among the files its record expects.")
-        return inside(self.folder, file)
-
-    def files(self, pattern_path: str) -> list[str]:
-        """Sorted names of the files that match an expected path."""
-        wanted = pattern(pattern_path)
-        return [file.name for file in self.scan.expected if wanted.fullmatch(file.name)]
-
-    def json_array(self, file: str) -> Iterator[Row]:
-        """Rows of a JSON array."""
-        with self.path(file).open("rb") as handle:
-            yield from json_stream.read_json_array(handle, file)
-
-    def jsonl(self, file: str) -> Iterator[Row]:
-        """Rows of a file of JSON lines."""
-        with self.path(file).open("rb") as handle:
-            yield from rows.read_jsonl(handle, file)
-
-    def csv(self, file: str) -> Iterator[Row]:
-        """Rows of a CSV file."""
-        with self.path(file).open("rb") as handle:
-            yield from rows.read_csv(handle, file)
-
-    def text(self, file: str) -> str | None:
-        """A text file, bytes that are no UTF-8 replaced by U+FFFD; None where there is none.
-
-        Raises:
-            ArchiveError: it is larger than `MAX_TEXT_BYTES`.
-        """
-        if file not in self._names:
-            return None
-        with self.path(file).open("rb") as handle:
-            data = handle.read(MAX_TEXT_BYTES + 1)
-        if len(data) > MAX_TEXT_BYTES:
-            raise ArchiveError(f"{file!r}: larger than {MAX_TEXT_BYTES} bytes, expected a report. Refused.")
-        return data.decode("utf-8", errors="replace")

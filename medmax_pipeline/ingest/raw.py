@@ -36,9 +36,16 @@ FILES: Final = "files.parquet"
 MEMBERS: Final = "members.parquet"
 QUARANTINE: Final = "quarantine.parquet"
 FILE_SCHEMA: Final = pa.schema(
-    [("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("pictures", pa.bool_())]
+    [
+        ("path", pa.string()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("pictures", pa.bool_()),
+        ("group", pa.string()),
+        ("rank", pa.int32()),
+    ]
 )
-"""One line an expected file, sorted by path; `pictures`: whether its record counts it among the pictures."""
+"""One line an expected file, sorted by path; `pictures`, `group` and `rank` as in `LandingFile`."""
 MEMBER_SCHEMA: Final = pa.schema(
     [
         ("file", pa.string()),
@@ -136,7 +143,8 @@ def _write_files(folder: Path, files: Sequence[LandingFile], digests: DigestCach
     hashes = digests.sha256_all([folder / file.name for file in files])
     with open_table(out, of_schema(FILE_SCHEMA)) as table:
         for file, sha256 in zip(files, hashes, strict=True):
-            table.add({"path": file.name, "bytes": file.bytes, "sha256": sha256, "pictures": file.pictures})
+            row = file._asdict()
+            table.add({"path": row.pop("name"), "sha256": sha256} | row)
     digests.save()
 
 

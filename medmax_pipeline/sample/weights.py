@@ -15,8 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medmax_pipeline.files import digest_of, remove_tree, write_json, write_text
-from medmax_pipeline.ingest.landing import Landing
+from medmax_pipeline.files import DIGESTS, DigestCache, digest_of, remove_tree, write_json, write_text
+from medmax_pipeline.ingest.index import Index
+from medmax_pipeline.ingest.opened import SourceFiles
+from medmax_pipeline.ingest.places import SEEK, Files
+from medmax_pipeline.ingest.raw import index_source
 from medmax_pipeline.ingest.samples import adapt_row
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.records import IMAGE, Draft
@@ -58,10 +61,12 @@ def training_texts(landing: Path, sources: Sequence[str] = TEXT_SOURCES) -> Iter
     """
     for key in sources:
         source = SOURCES[key]
-        for row in source.rows(Landing(landing / key, source.files)):
-            for unit in adapt_row(source, row):
-                if isinstance(unit.made, Draft) and unit.made.split == "train":
-                    yield from (turn.text.replace(IMAGE, "") for turn in unit.made.turns)
+        with tempfile.TemporaryDirectory() as held, Files(landing / source.folder, Path(held) / SEEK) as files:
+            index_source(source, landing, Path(held), DigestCache(Path(held) / DIGESTS), lambda line: None)
+            for row in source.rows(SourceFiles(Index(Path(held)), files)):
+                for unit in adapt_row(source, row):
+                    if isinstance(unit.made, Draft) and unit.made.split == "train":
+                        yield from (turn.text.replace(IMAGE, "") for turn in unit.made.turns)
 
 
 def make_vqgan(folder: Path, schedule: Schedule, seed: int, log: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medmax_pipeline.files import DigestCache
 from medmax_pipeline.ingest.raw import index_source
@@ -16,11 +16,11 @@ from medmax_pipeline.steps import Outcome
 Entry = tuple[str | tarfile.TarInfo, bytes]
 
 
-def tar_bytes(members: Mapping[str, bytes] | Iterable[Entry], packing: str = "", **options: Any) -> bytes:
+def tar_bytes(members: Mapping[str, bytes] | Iterable[Entry], packing: Literal["", "gz"] = "", **options: Any) -> bytes:
     """A tar of these members, gzipped with `packing="gz"`."""
     entries = members.items() if isinstance(members, Mapping) else members
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=f"w:{packing}", **options) as archive:
+    with tarfile.open(fileobj=buffer, mode="w:gz" if packing else "w", **options) as archive:
         for named, data in entries:
             info = tarfile.TarInfo(named) if isinstance(named, str) else named
             info.size = info.size or len(data)

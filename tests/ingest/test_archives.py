@@ -9,6 +9,7 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +45,7 @@ def test_a_zip_path_that_leaves_is_listed_as_unsafe(tmp_path: Path, name: str) -
 
 @pytest.mark.parametrize("packing", ["", "gz"])
 @pytest.mark.parametrize("name", UNSAFE)
-def test_a_tar_path_that_leaves_is_listed_as_unsafe(tmp_path: Path, name: str, packing: str) -> None:
+def test_a_tar_path_that_leaves_is_listed_as_unsafe(tmp_path: Path, name: str, packing: Literal["", "gz"]) -> None:
     path = tmp_path / "images.tar"
     path.write_bytes(tar_bytes({name: b"x", "good.jpg": b"y"}, packing))
     assert sorted(faults(path).values()) == ["", "member_unsafe_path"]
@@ -139,7 +140,9 @@ def test_a_broken_zip_is_an_error_that_names_the_file(tmp_path: Path, keep: int)
 
 @pytest.mark.parametrize("packing", ["", "gz"])
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.6, 0.95])
-def test_a_tar_that_breaks_off_is_an_error_that_names_the_file(tmp_path: Path, packing: str, keep: float) -> None:
+def test_a_tar_that_breaks_off_is_an_error_that_names_the_file(
+    tmp_path: Path, packing: Literal["", "gz"], keep: float
+) -> None:
     whole = tar_bytes({f"{number}.png": picture(number) * 9 for number in range(20)}, packing, bufsize=512)
     if not packing:
         whole = whole.rstrip(b"\0")

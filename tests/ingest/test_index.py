@@ -174,3 +174,20 @@ def test_a_source_without_pictures_has_an_empty_index(tmp_path: Path) -> None:
     write_zip(tmp_path / "packed" / "a.zip", {})
     names = opened(tmp_path)
     assert (len(names), names.pictures, names.names("**")) == (0, 0, [])
+
+
+FORMS = (
+    ExpectedFile("unpacked/*.jpg", "pictures", pictures=True, group="pictures"),
+    ExpectedFile("packed.zip", "the same, packed", pictures=True, group="pictures"),
+)
+
+
+def test_an_archive_beside_its_unpacked_copy_is_one_picture(tmp_path: Path) -> None:
+    write_zip(tmp_path / "packed" / "packed.zip", {"a.jpg": b"same", "b.jpg": b"longer"})
+    (tmp_path / "packed" / "unpacked").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "packed" / "unpacked" / name).write_bytes(b"same")
+    index(tmp_path, tmp_path / "raw", *FORMS)
+    names = Index(tmp_path / "raw")
+    assert found(names, picture("a.jpg")) == "unpacked/a.jpg"
+    assert found(names, picture("b.jpg")) == "image_ambiguous"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from medmax_pipeline.errors import ArchiveError
-from medmax_pipeline.ingest.landing import Landing, find_lock, scan
+from medmax_pipeline.ingest.landing import find_lock, pattern, scan
 from medmax_pipeline.sources import source
 from medmax_pipeline.sources.record import ExpectedFile
 from tests.ingest.landings import lay_vqa_rad, picture, question
+from tests.ingest.packed import cut, record
 
 VQA_RAD = source("vqa_rad")
 QUESTIONS = "VQA_RAD Dataset Public.json"
@@ -39,14 +41,16 @@ def test_a_missing_file_locks_and_says_what_was_found(tmp_path: Path) -> None:
     (laid(tmp_path) / QUESTIONS).unlink()
     lock = find_lock(VQA_RAD, tmp_path)
     assert lock is not None
-    assert lock.reason.startswith("vqa_rad/ holds 1 of the expected files; missing: 'VQA_RAD Dataset Public.json'")
+    assert lock.reason.startswith(
+        "vqa_rad/ holds 1 of the expected files (763 bytes); missing: 'VQA_RAD Dataset Public.json' (all questions"
+    )
 
 
 def test_a_missing_glob_locks(tmp_path: Path) -> None:
     (laid(tmp_path) / "VQA_RAD Image Folder" / "synpic1.jpg").unlink()
     lock = find_lock(VQA_RAD, tmp_path)
     assert lock is not None
-    assert "missing: 'VQA_RAD Image Folder/*.jpg'" in lock.reason
+    assert "missing: either 'VQA_RAD Image Folder/*.jpg'" in lock.reason
 
 
 @pytest.mark.parametrize("name", [QUESTIONS, "VQA_RAD Image Folder/synpic1.jpg"])
@@ -88,21 +92,88 @@ def test_an_expected_file_that_is_a_link_out_is_refused(tmp_path: Path) -> None:
         scan(folder, VQA_RAD.files)
 
 
-def test_only_expected_files_may_be_opened(tmp_path: Path) -> None:
-    folder = laid(tmp_path)
-    (folder / "other.json").write_text("[]")
-    landing = Landing(folder, VQA_RAD.files)
-    with pytest.raises(ArchiveError, match=r"'other\.json': not in vqa_rad/"):
-        landing.json_array("other.json")
-    with pytest.raises(ArchiveError):
-        landing.path("../vqa_rad/other.json")
+def lock_of(tmp_path: Path, *files: ExpectedFile) -> str:
+    """The reason of the lock over `packed/`, empty for none."""
+    lock = find_lock(record(*files), tmp_path)
+    return lock.reason if lock else ""
 
 
-def test_a_text_that_is_absent_is_none_and_a_giant_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "r.txt").write_bytes(b"na\xefve")
-    landing = Landing(tmp_path, (ExpectedFile("*.txt", ""),))
-    assert landing.text("other.txt") is None
-    assert landing.text("r.txt") == "na\ufffdve"
-    monkeypatch.setattr("medmax_pipeline.ingest.landing.MAX_TEXT_BYTES", 3)
-    with pytest.raises(ArchiveError, match="larger than 3 bytes"):
-        landing.text("r.txt")
+def test_an_optional_file_that_is_absent_does_not_lock(tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "a.json").write_text("[]")
+    assert lock_of(tmp_path, ExpectedFile("a.json", "rows"), ExpectedFile("b.json", "more", optional=True)) == ""
+
+
+FORMS = (
+    ExpectedFile("images.zip", "pictures", group="images", bytes=2_860_000_000),
+    ExpectedFile("images/**", "the same, unpacked", group="images"),
+)
+
+
+@pytest.mark.parametrize("name", ["images.zip", "images/deep/a.jpg"])
+def test_one_file_of_a_group_is_enough(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "packed" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    assert lock_of(tmp_path, *FORMS) == ""
+
+
+def test_a_group_of_which_nothing_is_there_locks_with_all_its_forms_and_sizes(tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    assert lock_of(tmp_path, *FORMS) == (
+        "packed/ holds none of the expected files; missing: "
+        "either 'images.zip' (pictures, 2.9 GB) or 'images/**' (the same, unpacked)."
+    )
+
+
+def test_a_missing_folder_lists_what_is_expected(tmp_path: Path) -> None:
+    optional = ExpectedFile("extra.json", "more rows", optional=True)
+    assert lock_of(tmp_path, ExpectedFile("a.json", "rows", bytes=20), optional, *FORMS) == (
+        "no landing folder packed/; expected 'a.json' (rows, 20 bytes), "
+        "either 'images.zip' (pictures, 2.9 GB) or 'images/**' (the same, unpacked), "
+        "if you have it 'extra.json' (more rows)."
+    )
+
+
+def test_a_piece_that_lacks_between_others_locks(tmp_path: Path) -> None:
+    (tmp_path / "packed").mkdir()
+    cut(tmp_path / "packed", "images.tar.gz", b"x" * 40, 4)[2].unlink()
+    reason = lock_of(tmp_path, ExpectedFile("images.tar.gz.*", "pictures"))
+    assert "missing: 'images.tar.gz.ac' (between the other pieces of images.tar.gz)" in reason
+
+
+def test_the_folder_of_a_source_that_shares_one_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "a.json").write_text("[]")
+    source = record(ExpectedFile("a.json", "rows"), key="one_of_two", shared_folder="shared")
+    assert find_lock(source, tmp_path) is None
+
+
+def test_a_landing_folder_on_another_disk_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.json").write_text("[]")
+    (tmp_path / "disk" / "b.json").symlink_to("a.json")
+    (tmp_path / "packed").symlink_to(tmp_path / "disk")
+    found = scan(tmp_path / "packed", (ExpectedFile("*.json", "rows"),)).expected
+    assert [file.name for file in found] == ["a.json", "b.json"]
+
+
+@pytest.mark.parametrize(
+    ("path", "matches", "others"),
+    [
+        ("a/*.jpg", ["a/b.jpg"], ["a/b/c.jpg", "ab.jpg", "a/b.jpeg"]),
+        ("a/**", ["a/b.jpg", "a/b/c.jpg"], ["b/a/c.jpg"]),
+        ("**/a.jpg", ["a.jpg", "b/c/a.jpg"], ["ba.jpg", "a.jpg/b"]),
+        ("a/**/c.jpg", ["a/c.jpg", "a/b/b/c.jpg"], ["a/bc.jpg", "ac.jpg"]),
+        ("a (1)/[b].jpg", ["a (1)/[b].jpg"], ["a (1)/b.jpg"]),
+    ],
+)
+def test_stars_of_expected_paths(path: str, matches: list[str], others: list[str]) -> None:
+    wanted = pattern(path)
+    assert [name for name in matches + others if wanted.fullmatch(name)] == matches
+
+
+def test_a_name_that_is_not_utf8_is_refused_readably(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"s\xfc.jpg")).write_bytes(b"x")
+    with pytest.raises(ArchiveError, match="not UTF-8"):
+        scan(tmp_path, (ExpectedFile("*.jpg", ""),))
