@@ -36,7 +36,7 @@ SUBSETS: Final[Mapping[str, str]] = {
 LICENCE: Final = Licence(
     "CC-BY-NC-ND-3.0",
     PAGE,
-    "2026-11-23, in a summary of the publisher's card; an agreement besides",
+    "2026-11-23, as the header of the publisher's page, stored, shows it; an agreement besides",
 )
 
 

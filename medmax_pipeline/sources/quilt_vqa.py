@@ -6,8 +6,9 @@ CLOSED) beside an archive of 985 pictures, and a Parquet file of 985 rows with p
 
 Quirks of the upstream, each met below: the answer of a closed question is a whole sentence, its yes or no stands in
 `yes_no_answer`, which the Parquet copy lacks, so there it is the sentence's first word and rows that open with another
-one are dropped; the key of the question is not documented for the JSON, its twin without answers calls it `text` and
-the Parquet copy `question`. The sentence behind yes or no is kept as context, for whoever judges.
+one are dropped; the key of the question is not documented for the JSON: `question` (as in the Parquet copy) and `text`
+(as in the JSON's twin without answers) are read, and where there is neither, the twin's, whose ids are the same by the
+publisher's own check. The sentence behind yes or no is kept as context, for whoever judges.
 
 It comes of the same family of videos as Quilt-Instruct; see there. The video's id is in `extra`.
 """
@@ -28,6 +29,8 @@ from medmax_pipeline.sources.text import clean, need
 REPO: Final = "wisdomik/Quilt_VQA"
 PAGE: Final = f"https://huggingface.co/datasets/{REPO}"
 QUESTIONS: Final = "quiltvqa_test_w_ans.json"
+WITHOUT_ANSWERS: Final = "quiltvqa_test_wo_ans.jsonl"
+"""The twin: `question_id`, `image`, `text`."""
 PARQUET: Final = "data/train-*.parquet"
 QUESTION_KEYS: Final = ("question", "text")
 """The question's key in the Parquet copy, and in the JSON's twin without answers."""
@@ -47,13 +50,24 @@ ACCESS: Final = Access(
 LICENCE: Final = Licence(
     "CC-BY-NC-ND-3.0",
     PAGE,
-    "2026-11-23, in a summary of the publisher's card; an agreement besides",
+    "2026-11-23, as the header of the publisher's page, stored, shows it; an agreement besides",
 )
 
 
 def rows(files: RowFiles) -> Iterator[Row]:
-    """Rows of the one JSON array."""
-    return files.json_array(QUESTIONS)
+    """Rows of the one JSON array; those without a question get that of the twin, as `text`, where it is there."""
+    asked = {
+        str(row.values.get("question_id")): row.values["text"]
+        for name in files.names(WITHOUT_ANSWERS)
+        for row in files.jsonl(name)
+        if "text" in row.values
+    }
+    for row in files.json_array(QUESTIONS):
+        number = str(row.values.get("id"))
+        if number in asked and not any(key in row.values for key in QUESTION_KEYS):
+            yield row._replace(values={**row.values, "text": asked[number]})
+        else:
+            yield row
 
 
 def parquet_rows(files: RowFiles) -> Iterator[Row]:
@@ -156,6 +170,7 @@ SOURCE = Source(
     credentialed=False,
     files=(
         ExpectedFile(QUESTIONS, "all questions with answers, a JSON array", bytes=1_290_121),
+        ExpectedFile(WITHOUT_ANSWERS, "its twin, one question a line", optional=True),
         ExpectedFile("quilt_vqa.zip", "the pictures", pictures=True, group="pictures", bytes=305_489_536),
         ExpectedFile("quilt_vqa/**", "the pictures, unpacked", pictures=True, group="pictures", by_hand=True),
     ),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import Draft, Drop, ImageRef
 from medmax_pipeline.sources import SOURCES, source
+from medmax_pipeline.sources.record import Row, RowFiles
 
 PARQUET = "parquet"
 SENTENCE = "Yes, the margin shows tumour cells."
@@ -48,6 +50,33 @@ def test_in_the_json_the_sentence_decides_nothing() -> None:
 
 def test_the_question_may_stand_under_text_as_in_the_twin_without_answers() -> None:
     assert draft(without="question", text="Is it?").turns[0].text == "<image>Is it?"
+
+
+class Folder:
+    """An opened folder with the JSON, whose rows name no question we know, and its twin where told so."""
+
+    def __init__(self, twin: bool) -> None:
+        self.twin = twin
+
+    def names(self, pattern: str) -> list[str]:
+        return [pattern] if self.twin else []
+
+    def jsonl(self, name: str) -> Iterator[Row]:
+        yield Row(name, 0, {"question_id": 7, "text": "Is it?"})
+        yield Row(name, 1, {}, "not JSON")
+
+    def json_array(self, name: str) -> Iterator[Row]:
+        yield Row(name, 0, {"id": 7})
+        yield Row(name, 1, {"id": 8})
+        yield Row(name, 2, {"id": 7, "question": "Is it not?"})
+        yield Row(name, 3, {}, "not JSON")
+
+
+@pytest.mark.parametrize(("twin", "texts"), [(True, ["Is it?", None, None, None]), (False, [None] * 4)])
+def test_a_row_without_a_question_gets_that_of_the_twin(twin: bool, texts: list[str | None]) -> None:
+    rows = list(SOURCES["quilt_vqa"].rows(cast(RowFiles, Folder(twin))))
+    assert [row.values.get("text") for row in rows] == texts
+    assert [row.number for row in rows] == [0, 1, 2, 3]
 
 
 def test_another_key_of_the_question_is_named() -> None:

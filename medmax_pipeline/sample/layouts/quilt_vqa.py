@@ -15,11 +15,10 @@ from medmax_pipeline.sample.layouts import Layout, Pool
 from medmax_pipeline.sample.layouts.pmc_oa import caption
 from medmax_pipeline.sample.layouts.quilt_1m import ABSENT, frame_name, histology
 from medmax_pipeline.sample.pictures import Picture
-from medmax_pipeline.sources.quilt_vqa import QUESTIONS
+from medmax_pipeline.sources.quilt_vqa import QUESTIONS, WITHOUT_ANSWERS
 
 ARCHIVE: Final = "quilt_vqa.zip"
-FOLDER: Final = "quilt_vqa/"
-WITHOUT_ANSWERS: Final = "quiltvqa_test_wo_ans.jsonl"
+FOLDER: Final = "quilt_vqa/images/"
 PARQUET: Final = "data/train-00000-of-00001-0123456789abcdef.parquet"
 
 Record = dict[str, Any]

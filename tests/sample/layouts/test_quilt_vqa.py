@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.sample.layouts import Pool
-from medmax_pipeline.sample.layouts.quilt_vqa import LAYOUT, WITHOUT_ANSWERS
-from medmax_pipeline.sources.quilt_vqa import QUESTIONS
+from medmax_pipeline.sample.layouts.quilt_vqa import LAYOUT
+from medmax_pipeline.sources.quilt_vqa import QUESTIONS, WITHOUT_ANSWERS
 from tests.sample.conftest import Laid
 from tests.sample.layouts.ingested import Ingested, ingested
 
