@@ -1,7 +1,7 @@
-"""Weights as artifacts: image tokenizer, text tokenizer and base model, each a folder that later steps load.
+"""Weights as artifacts: image tokenizer, text tokenizer, base and similarity model, each a folder that steps load.
 
-Where the files come from is the build's word (`Weights.kind`). Fetching published weights belongs to ingest; making
-the shipped ones to `sample/weights.py`.
+Where the files come from is the build's word (`Weights.kind`). Bringing published ones belongs to ingest (`weights/`
+assets), converting them to `conversion.py`, making the shipped ones to `sample/weights.py`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,46 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from medmax_pipeline.config import Weights
-from medmax_pipeline.errors import ConfigError
-from medmax_pipeline.files import Json, write_bytes
+from medmax_pipeline.errors import ConfigError, StoreError
+from medmax_pipeline.files import DIGESTS, DigestCache, Json, write_bytes
+from medmax_pipeline.manifest import Lock
+from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, TEXT_TOKENIZER, VQGAN
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 SHIPPED = {"image_tokenizer": "vqgan", "text_tokenizer": "text"}
 """Folders below `sample/weights/`."""
+FITTING = {
+    "image_tokenizer": (VQGAN,),
+    "text_tokenizer": (TEXT_TOKENIZER,),
+    "base_model": (ANOLE_7B, CHAMELEON_7B),
+    "similarity_model": (BIOMEDCLIP,),
+}
+"""Published weights that a build may name for each asset."""
+DESCRIPTIONS = {
+    "image_tokenizer": "VQGAN (encoder, codebook, decoder) that all pictures pass through.",
+    "text_tokenizer": "Byte-level BPE with the published names of the special tokens.",
+    "base_model": "The mixed-modal model before tuning.",
+    "similarity_model": "Picture and text in one space, for similarity scores.",
+}
 WEIGHTS_VERSION = "1"
 """Raise when the layout of a weights folder changes."""
 BASE_VERSION = "1"
 """Raise when the seeded initialisation gives other weights."""
+UNBUILT = Lock(
+    "Reading BiomedCLIP's open_clip checkpoint is not built; no network of this version loads it.",
+    "Nothing to do on this machine: scores that need it stay locked until a version reads it.",
+)
+
+
+class Files(NamedTuple):
+    """The verified files of a `weights/` input."""
+
+    folder: Path
+    names: tuple[str, ...]
 
 
 def shipped_files(name: str) -> dict[str, bytes]:
@@ -30,10 +57,7 @@ def shipped_files(name: str) -> dict[str, bytes]:
     return {item.name: item.read_bytes() for item in sorted(folder.iterdir(), key=lambda item: item.name)}
 
 
-def _shipped_step(name: str, weights: Weights, description: str) -> Step:
-    if weights.kind != "sample":
-        raise ConfigError(f"{name}: kind is {weights.kind!r}; only 'sample' weights can be had in this version.")
-
+def _shipped_step(name: str, weights: Weights) -> Step:
     def run(run: Run) -> Outcome:
         files = shipped_files(name)
         for file, data in files.items():
@@ -48,7 +72,7 @@ def _shipped_step(name: str, weights: Weights, description: str) -> Step:
         WEIGHTS_VERSION,
         params={"kind": weights.kind, "files": _digests(name)},
         group="weights",
-        description=description,
+        description=DESCRIPTIONS[name],
     )
 
 
@@ -59,23 +83,105 @@ def _digests(name: str) -> dict[str, Json]:
     return {file: sha256_bytes(data) for file, data in shipped_files(name).items()}
 
 
+def _check_kind(name: str, weights: Weights, *kinds: str) -> None:
+    """Refuse weights that the asset cannot be made of.
+
+    Raises:
+        ConfigError: naming what could be.
+    """
+    fitting = [record.key for record in FITTING[name]]
+    if weights.kind not in kinds:
+        raise ConfigError(f"{name}: kind is {weights.kind!r}; expected one of {', '.join(map(repr, kinds))}.")
+    if weights.kind == "published" and weights.name not in fitting:
+        raise ConfigError(f"{name}: name is {weights.name!r}; expected one of {', '.join(map(repr, fitting))}.")
+
+
+def verified(run: Run, name: str) -> Files:
+    """The files of `weights/<name>`, as they were verified.
+
+    Raises:
+        StoreError: a file has been changed since.
+    """
+    digests, names = DigestCache(run.store / DIGESTS), []
+    folder = f"weights/{name}"
+    for entry in run.inputs[folder].manifest.external:
+        if digests.sha256(run.landing / entry.path) != entry.sha256:
+            raise StoreError(f"{entry.path}: changed since it was verified. Materialise {folder} again.")
+        names.append(entry.path.removeprefix(f"{folder}/"))
+    return Files(run.landing / folder, tuple(names))
+
+
 def image_tokenizer_step(weights: Weights) -> Step:
     """The VQGAN that turns a picture into codes and back."""
-    return _shipped_step(
-        "image_tokenizer", weights, "VQGAN (encoder, codebook, decoder) that all pictures pass through."
-    )
+    _check_kind("image_tokenizer", weights, "sample", "published")
+    if weights.kind == "sample":
+        return _shipped_step("image_tokenizer", weights)
+
+    def run(run: Run) -> Outcome:
+        from medmax_pipeline.models.conversion import convert_vqgan
+
+        files = verified(run, weights.name)
+        return Outcome(summary={"parameters": convert_vqgan(files.folder / files.names[0], run.out)})
+
+    return _published_step("image_tokenizer", weights, run)
 
 
 def text_tokenizer_step(weights: Weights) -> Step:
     """The tokenizer whose vocabulary holds text pieces, image codes and marks."""
-    return _shipped_step("text_tokenizer", weights, "Byte-level BPE with the published names of the special tokens.")
+    _check_kind("text_tokenizer", weights, "sample", "published")
+    if weights.kind == "sample":
+        return _shipped_step("text_tokenizer", weights)
+
+    def run(run: Run) -> Outcome:
+        from medmax_pipeline.models.conversion import place_text_tokenizer
+
+        files = verified(run, weights.name)
+        first = next(item.path for item in TEXT_TOKENIZER.files if item.path in files.names)
+        return Outcome(summary={"ids": place_text_tokenizer(files.folder / first, run.out)})
+
+    return _published_step("text_tokenizer", weights, run)
 
 
 def base_model_step(weights: Weights) -> Step:
-    """The model before tuning: for `seeded`, an initialisation that depends on size and seed alone."""
-    if weights.kind != "seeded":
-        raise ConfigError(f"base_model: kind is {weights.kind!r}; only a 'seeded' base can be made in this version.")
+    """The model before tuning: published, or an initialisation that depends on size and seed alone."""
+    _check_kind("base_model", weights, "seeded", "published")
+    if weights.kind == "seeded":
+        return _seeded_step(weights)
 
+    def run(run: Run) -> Outcome:
+        from medmax_pipeline.models.conversion import place_chameleon
+
+        files = verified(run, weights.name)
+        count = place_chameleon(files.folder, files.names, run.inputs["text_tokenizer"].folder, run.out)
+        return Outcome(summary={"parameters": count})
+
+    return _published_step("base_model", weights, run, Need("text_tokenizer"))
+
+
+def similarity_model_step(weights: Weights) -> Step:
+    """The network behind similarity scores; locked, since none of ours loads the published file yet."""
+    _check_kind("similarity_model", weights, "published")
+
+    def run(run: Run) -> Outcome:
+        raise AssertionError("locked steps do not run")
+
+    return _published_step("similarity_model", weights, run, lock=UNBUILT)
+
+
+def _published_step(name: str, weights: Weights, run: Any, *needs: Need, lock: Lock | None = None) -> Step:
+    return Step(
+        name,
+        run,
+        WEIGHTS_VERSION,
+        needs=(Need(f"weights/{weights.name}"), *needs),
+        params={"kind": weights.kind, "name": weights.name},
+        lock=(lambda landing: lock) if lock is not None else None,
+        group="weights",
+        description=DESCRIPTIONS[name],
+    )
+
+
+def _seeded_step(weights: Weights) -> Step:
     def run(run: Run) -> Outcome:
         from medmax_pipeline.models.chameleon import seeded_base
 
@@ -92,5 +198,5 @@ def base_model_step(weights: Weights) -> Step:
         needs=(Need("text_tokenizer"), Need("image_tokenizer")),
         params={"kind": weights.kind, "size": dict(weights.size), "seed": weights.seed},
         group="weights",
-        description="The mixed-modal model before tuning.",
+        description=DESCRIPTIONS["base_model"],
     )

@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 STATE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+"""Which tensor is in which file, where a network is in several."""
 MAX_CONFIG_BYTES = 16 << 20
 """A Chameleon configuration with its vocabulary of 65,536 names is about 2 MB; anything far above it is not ours."""
+MAX_HEADER_BYTES = 100 << 20
+"""What the safetensors format itself allows."""
 NAMES_SHOWN = 5
 
 NumericMode = Literal["exact"]
@@ -70,6 +74,42 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
     return state
+
+
+def read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors of a folder's safetensors, from their headers; no tensor is read.
+
+    Raises:
+        WeightsError: there is none, a header is broken or points outside its file, or two files hold one name.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, shape in read_header(path).items():
+            if name in shapes:
+                raise WeightsError(f"{path}: holds {name} again; another shard has it. Fetch the folder again.")
+            shapes[name] = shape
+    if not shapes:
+        raise WeightsError(f"{folder}: has no safetensors. Other formats can run code when read and are refused.")
+    return shapes
+
+
+def read_header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of one safetensors file; raises as `read_shapes`."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+            raise WeightsError(f"{path}: not a whole safetensors file (header of {length:,} bytes). Fetch it again.")
+        text = handle.read(length)
+    try:
+        entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+        shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error!r}). Fetch it again.") from error
+    if 8 + length + end != size:
+        raise WeightsError(f"{path}: {size:,} bytes, its header tells of {8 + length + end:,}. Fetch it again.")
+    return shapes
 
 
 def publish_weights(scratch: Path, folder: Path) -> None:

@@ -1,0 +1,155 @@
+"""Published weights: records like those of sources, of what exists, where, under which terms, and in which files.
+
+They come the same three ways, into `landing/weights/<key>/`. Facts marked *not seen* come from the form that such
+repositories have; the first fetch shows whether they hold. What becomes of the files belongs to `steps.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.sources.record import Access, ExpectedFile, Licence
+
+CHAMELEON_LICENCE: Final = Licence(
+    "Chameleon-Research",
+    "https://ai.meta.com/resources/models-and-libraries/chameleon-downloads/",
+    "2026-11-23, class as published (research only, not commercial), text not read",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedWeights:
+    """A network's or tokenizer's files as their publisher ships them."""
+
+    key: str
+    """Name of its landing folder below `weights/`, and of its asset."""
+    title: str
+    what: str
+    """What it is, and what it is used for here."""
+    access: Access
+    licence: Licence
+    files: tuple[ExpectedFile, ...]
+
+    @property
+    def folder(self) -> str:
+        """Its landing folder, relative to the landing root."""
+        return f"weights/{self.key}"
+
+
+def _transformers_files(shards: str) -> tuple[ExpectedFile, ...]:
+    """A transformers folder in safetensors; other forms can run code when read and are not expected."""
+    return (
+        ExpectedFile("config.json", "sizes and the vocabulary map"),
+        ExpectedFile("*.safetensors", shards),
+        ExpectedFile("model.safetensors.index.json", "which tensor is in which shard", optional=True),
+        ExpectedFile("generation_config.json", "defaults of generation", optional=True),
+    )
+
+
+ANOLE_7B: Final = PublishedWeights(
+    key="anole_7b",
+    title="Anole-7B in transformers' form",
+    what="the paper's base model: Chameleon-7B whose head was tuned so that it draws",
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/mint-medmax/anole_7b_hf",
+        how="Download config.json and all safetensors.",
+        repo="mint-medmax/anole_7b_hf",
+        repo_type="model",
+        revision="main",
+    ),
+    licence=CHAMELEON_LICENCE,
+    files=_transformers_files("7.04B parameters in F32 and BF16; names of the shards not seen"),
+)
+CHAMELEON_7B: Final = PublishedWeights(
+    key="chameleon_7b",
+    title="Chameleon-7B in transformers' form",
+    what="the model that Anole was made from; draws nothing, since its head for pictures was not released",
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/facebook/chameleon-7b",
+        how="Accept Meta's research licence there; download config.json and all safetensors.",
+        repo="facebook/chameleon-7b",
+        repo_type="model",
+        revision="main",
+        gated=True,
+    ),
+    licence=CHAMELEON_LICENCE,
+    files=_transformers_files("the transformer; names of the shards not seen"),
+)
+VQGAN: Final = PublishedWeights(
+    key="vqgan",
+    title="Chameleon's image tokenizer",
+    what="VQGAN with encoder, codebook of 8,192 and decoder, 512 x 512 px to 1,024 codes; the paper kept it untuned",
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/mint-medmax/medmax_7b",
+        how="Download tokenizer/vqgan.ckpt; that of GAIR/Anole-7b-v0.1 and of Meta's release is the same.",
+        repo="mint-medmax/medmax_7b",
+        repo_type="model",
+        revision="main",
+    ),
+    licence=CHAMELEON_LICENCE,
+    files=(ExpectedFile("tokenizer/vqgan.ckpt", "a torch checkpoint; read as plain tensors only"),),
+)
+TEXT_TOKENIZER: Final = PublishedWeights(
+    key="text_tokenizer",
+    title="Chameleon's text tokenizer, as MedMax changed it",
+    what="byte-level BPE of 65,536 names; id 8711 is named <image>",
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/mint-medmax/medmax_7b",
+        how="Download tokenizer/text_tokenizer_modified.json.",
+        repo="mint-medmax/medmax_7b",
+        repo_type="model",
+        revision="main",
+    ),
+    licence=CHAMELEON_LICENCE,
+    files=(
+        ExpectedFile("tokenizer/text_tokenizer_modified.json", "the names and merges", group="names", bytes=4_440_000),
+        ExpectedFile("tokenizer/text_tokenizer.json", "the same before the change", group="names", bytes=5_630_000),
+    ),
+)
+BIOMEDCLIP: Final = PublishedWeights(
+    key="biomedclip",
+    title="BiomedCLIP (PubMedBERT 256, ViT-B/16 224)",
+    what="picture and text in one space; the paper's filter of figures and its score of captions and drawn pictures",
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        how="Download open_clip_config.json, open_clip_pytorch_model.bin and the tokenizer's files.",
+        repo="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        repo_type="model",
+        revision="main",
+    ),
+    licence=Licence(
+        "MIT",
+        "https://huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "2026-11-23, the tag of the card; the card asks for research use",
+    ),
+    files=(
+        ExpectedFile("open_clip_config.json", "sizes and preprocessing"),
+        ExpectedFile("open_clip_pytorch_model.bin", "a torch checkpoint"),
+        ExpectedFile("tokenizer.json", "PubMedBERT's word pieces; name not seen", optional=True),
+        ExpectedFile("vocab.txt", "the same as a list; name not seen", optional=True),
+    ),
+)
+PUBLISHED: Final[Mapping[str, PublishedWeights]] = MappingProxyType(
+    {record.key: record for record in (ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, TEXT_TOKENIZER, VQGAN)}
+)
+"""Every record, sorted by key."""
+
+
+def published(name: str) -> PublishedWeights:
+    """The record of that key.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PUBLISHED:
+        raise ConfigError(f"{name!r}: no such published weights. Known: {', '.join(PUBLISHED)}.")
+    return PUBLISHED[name]
