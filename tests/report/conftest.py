@@ -101,7 +101,8 @@ def write_source(source: str, run: Run) -> None:
     """Samples and pictures of one source; the pictures lie in its landing folder."""
     made = [sample(1, source=source), sample(2, source=source, split="train"), sample(3, source=source, split="train")]
     write_table(run.out / "samples.parquet", samples_to_table(made))
-    row = dict.fromkeys(IMAGE_SCHEMA.names) | {"image_id": PICTURE, "source": source, "file": "a.png", "member": ""}
+    place = {"folder": source, "file": "a.png", "member": "", "kind": "loose", "offset": 0, "packed": 0, "crc": 0}
+    row = dict.fromkeys(IMAGE_SCHEMA.names) | {"image_id": PICTURE, "source": source, "bytes": len(drawn(7)), **place}
     write_table(run.out / "images.parquet", pa.Table.from_pylist([row], schema=IMAGE_SCHEMA))
     write_bytes(run.landing / source / "a.png", drawn(7))
 

@@ -87,8 +87,9 @@ class Line:
         rows = []
         for data in self.files.get(source, ()):
             image_id = sha256_bytes(data)
-            place = {"image_id": image_id, "source": source, "file": f"{image_id[:8]}.png", "member": ""}
-            rows.append(dict.fromkeys(IMAGE_SCHEMA.names) | place)
+            place = {"folder": source, "file": f"{image_id[:8]}.png", "member": "", "kind": "loose", "bytes": len(data)}
+            numbers = {"offset": 0, "packed": 0, "crc": 0}
+            rows.append(dict.fromkeys(IMAGE_SCHEMA.names) | {"image_id": image_id, "source": source} | place | numbers)
         return pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
 
 
