@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import inside, sha256_file
 from medmax_pipeline.ledger import Ledger
-from medmax_pipeline.manifest import MANIFEST, Manifest, content_digest, read_manifest
+from medmax_pipeline.manifest import MANIFEST, External, Manifest, content_digest, digest_lines, read_manifest
 from medmax_pipeline.steps import Artifact
 
 
@@ -148,8 +148,28 @@ def _verify_external(landing: Path, manifest: Manifest) -> Iterator[Fault]:
     for entry in manifest.external:
         if ":" in entry.path.split("/")[0]:  # a file of an installed package, checked when it is read
             continue
+        if "*" in entry.path:
+            yield from _verify_many(landing, manifest, entry)
+            continue
         path = inside(landing, entry.path)
         if not path.is_file():
             yield Fault(entry.path, f"raw file of {manifest.key} is missing")
         elif path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
             yield Fault(entry.path, f"raw file of {manifest.key} has changed since it was read")
+
+
+def _verify_many(landing: Path, manifest: Manifest, entry: External) -> Iterator[Fault]:
+    """Compare all files that an entry's glob stands for."""
+    from medmax_pipeline.ingest.landing import scan
+    from medmax_pipeline.sources.record import ExpectedFile
+
+    name, _, wanted = entry.path.partition("/")
+    folder = inside(landing, name)
+    files = scan(folder, (ExpectedFile(wanted, ""),)).expected if folder.is_dir() else ()
+    size = sum(file.bytes for file in files)
+    if not files:
+        yield Fault(entry.path, f"raw files of {manifest.key} are missing")
+    elif size != entry.bytes:
+        yield Fault(entry.path, f"raw files of {manifest.key} have {size} bytes, {entry.bytes} when they were read")
+    elif digest_lines((file.name, sha256_file(folder / file.name)) for file in files) != entry.sha256:
+        yield Fault(entry.path, f"raw files of {manifest.key} have changed since they were read")

@@ -10,7 +10,11 @@ import pytest
 
 from medmax_pipeline import lineage
 from medmax_pipeline.errors import StoreError
+from medmax_pipeline.ingest import raw
+from medmax_pipeline.ingest.steps import raw_step
 from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.sources.record import ExpectedFile
+from tests.ingest.packed import record
 from tests.test_ledger import Line
 
 
@@ -72,3 +76,36 @@ def test_a_missing_and_a_surplus_file_are_found(line: Line) -> None:
 def test_a_raw_file_that_changed_since_is_found(line: Line) -> None:
     (line.ledger.landing / "a.txt").write_text("xyz")
     assert "has changed" in next(iter(lineage.verify(line.ledger))).problem
+
+
+def test_many_raw_files_under_one_entry_are_verified(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "MANY_FILES", 2)
+    landing = store.parent / "landing"
+    folder = landing / "packed"
+    folder.mkdir(parents=True)
+    for name in "abc":
+        (folder / f"{name}.txt").write_text(name)
+    ledger = Ledger(store, "test", landing)
+    ledger.execute(raw_step(record(ExpectedFile("*.txt", "texts")), corpus=False))
+    assert list(lineage.verify(ledger)) == []
+    (folder / "b.txt").write_text("x")
+    assert [(fault.path, fault.problem) for fault in lineage.verify(ledger)] == [
+        ("packed/*.txt", "raw files of packed/raw have changed since they were read")
+    ]
+    (folder / "b.txt").unlink()
+    assert "have 2 bytes, 3 when they were read" in next(iter(lineage.verify(ledger))).problem
+    shutil.rmtree(folder)
+    assert "are missing" in next(iter(lineage.verify(ledger))).problem
+
+
+def test_a_change_among_many_raw_files_is_told_by_their_glob(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "MANY_FILES", 2)
+    landing = store.parent / "landing"
+    (landing / "packed").mkdir(parents=True)
+    for name in "abc":
+        (landing / "packed" / f"{name}.txt").write_text(name)
+    step = raw_step(record(ExpectedFile("*.txt", "texts")), corpus=False)
+    ledger = Ledger(store, "test", landing)
+    ledger.execute(step)
+    (landing / "packed" / "b.txt").write_text("x")
+    assert [planned.reason for planned in ledger.plan([step])] == ["packed/*.txt changed"]
