@@ -12,14 +12,11 @@ from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import ArchiveError, StoreError
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ingest import pictures
-from medmax_pipeline.ingest.archives import PictureFiles
-from medmax_pipeline.ingest.pictures import Fault, Prober
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ledger import Ledger
-from medmax_pipeline.records import ImageRef
 from medmax_pipeline.sources import read_registry, source
 from medmax_pipeline.steps import Need
-from tests.ingest.landings import lay_pmc_oa, lay_vqa_rad, make, picture, question, write_zip
+from tests.ingest.landings import lay_pmc_oa, lay_vqa_rad, make, picture, question
 
 FILES = ("samples.parquet", "images.parquet", "drops.parquet", "quarantine.parquet")
 
@@ -58,7 +55,8 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.
     lay(tmp_path / "landing")
     _, first = make(tmp_path / "one", tmp_path / "landing", "vqa_rad")
     monkeypatch.setattr(pictures, "THREADS", 1)
-    monkeypatch.setattr("medmax_pipeline.ingest.samples.ROWS_A_BATCH", 3)
+    monkeypatch.setattr(pictures, "TASK_PICTURES", 2)
+    monkeypatch.setattr(pictures, "CHUNK_PICTURES", 3)
     _, second = make(tmp_path / "two", tmp_path / "landing", "vqa_rad")
     assert first.manifest.digest == second.manifest.digest
     for name in FILES:
@@ -110,18 +108,6 @@ def test_a_file_that_comes_or_grows_after_raw_stops_the_step(tmp_path: Path, nam
 def test_the_sample_corpus_comes_first_where_it_lays_the_folder_out() -> None:
     assert raw_step(source("vqa_rad"), corpus=True).needs == (Need("sample_corpus", "vqa_rad"),)
     assert raw_step(source("vqa_rad"), corpus=False).needs == ()
-
-
-def test_pictures_seen_before_a_kill_are_not_read_again(tmp_path: Path) -> None:
-    write_zip(tmp_path / "landing" / "images.zip", {"a.png": picture(1), "b.png": b"no picture"})
-    refs = [ImageRef("images.zip", "a.png"), ImageRef("images.zip", "b.png")]
-    with PictureFiles(tmp_path / "landing") as files:
-        before = Prober(files, {}, tmp_path).describe(refs)
-    (tmp_path / "landing" / "images.zip").unlink()
-    with PictureFiles(tmp_path / "landing") as files:
-        after = Prober(files, {}, tmp_path).describe(refs)
-    assert before == after
-    assert isinstance(after[refs[1]], Fault)
 
 
 def test_one_new_file_in_sources_is_a_whole_new_source(tmp_path: Path) -> None:
