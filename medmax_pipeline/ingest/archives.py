@@ -18,7 +18,7 @@ from typing import IO, Any, Final, NamedTuple, cast
 from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.files import open_atomic
 from medmax_pipeline.ingest.parts import Joined, Window, whole_of
-from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container
+from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container, open_gz
 
 MAX_RATIO: Final = 200
 """Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb; a gzipped tar is
@@ -28,10 +28,6 @@ TAR_FREE_BYTES: Final = 256 << 20
 """Ours: a gzipped tar may unpack to this whatever its ratio; small ones of equal rows compress well."""
 MAX_HEADER_BYTES: Final = 1 << 20
 """Ours: a longer extended header of a tar is no file's name."""
-SEEK_SPACING: Final = 4 << 20
-"""Ours: least bytes of the unpacked stream between two seek points; each point holds 32 KiB."""
-SEEK_POINTS: Final = 2048
-"""Ours: about how many points a big archive of pictures, which hardly compress, has."""
 CHUNK_BYTES: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
@@ -255,25 +251,18 @@ def _tar_member(file: str, kind: PlaceKind, info: tarfile.TarInfo) -> Member:
 
 
 def write_seek_points(folder: Path, file: str, out: Path) -> None:
-    """Make a gzipped tar readable from the middle: bytes of the unpacked stream every so often, kept beside the index.
-
-    The spacing follows the packed size, so that 90 GB of pictures need some 80 MB of points and one random read
-    unpacks 22 MB on average; small files have a point every 4 MiB.
+    """Make a gzipped tar readable from the middle: what a reader must know every so often, kept beside the index.
 
     Args:
         folder: the landing folder.
         file: a gzipped tar, listed before: it is known to be whole.
         out: the file to write.
     """
-    from indexed_gzip import IndexedGzipFile
-
-    with open_container(folder, file) as joined:
-        spacing = max(SEEK_SPACING, joined.bytes // SEEK_POINTS)
+    with open_container(folder, file) as joined, open_gz(joined) as stream:
         try:
-            with IndexedGzipFile(fileobj=Window(joined), spacing=spacing, buffer_size=CHUNK_BYTES) as stream:
-                stream.build_full_index()
-                with open_atomic(out) as handle:
-                    stream.export_index(fileobj=handle)
+            stream.build_full_index()
+            with open_atomic(out) as handle:
+                stream.export_index(fileobj=handle)
         except OSError as error:
             raise ArchiveError(f"{file}: changed while it was indexed ({error}). Run again.") from error
 

@@ -93,7 +93,7 @@ def test_pictures_in_a_table_are_read_across_row_groups(tmp_path: Path) -> None:
 def test_seek_points_spare_unpacking_what_stands_before(
     tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medmax_pipeline.ingest.archives.SEEK_SPACING", 1 << 16)
+    monkeypatch.setattr("medmax_pipeline.ingest.places.SEEK_SPACING", 1 << 16)
     many = {f"{number}.png": Random(number).randbytes(40_000) for number in range(30)}
     packed = tar_bytes(many, "gz")
     (tmp_path / "images.tgz").write_bytes(packed)
