@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.arrow import read_samples
-from medmax_pipeline.errors import RowError
+from medmax_pipeline.errors import RowError, StoreError
 from medmax_pipeline.files import sha256_bytes, sha256_file
+from medmax_pipeline.ingest.images import Probe, probe
+from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.ingest.samples import adapt_row
+from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.records import Draft, ImageRef, Turn
 from medmax_pipeline.sources import source
-from medmax_pipeline.sources.record import Row
+from medmax_pipeline.sources.record import Adapted, ExpectedFile, Row, RowFiles, Source
 from medmax_pipeline.steps import Artifact
-from tests.ingest.landings import DICOM, lay_mimic_cxr, lay_pmc_oa, lay_vqa_rad, make, picture, question
+from tests.ingest.landings import (
+    DICOM,
+    lay_mimic_cxr,
+    lay_pmc_oa,
+    lay_vqa_rad,
+    make,
+    picture,
+    question,
+    write_zip,
+)
+from tests.ingest.packed import tar_bytes
 
 TORN = picture(9, "JPEG", (64, 64))[:400]
 
@@ -149,8 +165,6 @@ def test_members_join_by_base_name_and_missing_and_extra_ones_are_counted(tmp_pa
 
 
 def test_two_members_of_one_base_name_are_ambiguous_and_a_hostile_one_refused(tmp_path: Path) -> None:
-    from tests.ingest.landings import write_zip
-
     rows = [{"image": f"PMC1_Fig1_{number}.jpg", "caption": f"Number {number}."} for number in (1, 2)]
     folder = lay_pmc_oa(tmp_path, rows, {})
     write_zip(
@@ -160,6 +174,77 @@ def test_two_members_of_one_base_name_are_ambiguous_and_a_hostile_one_refused(tm
     raw, samples = make(tmp_path / "store", tmp_path, "pmc_oa")
     assert raw.manifest.counts.quarantined == {"member_unsafe_path": 1}
     assert samples.manifest.counts.quarantined == {"image_ambiguous": 1, "image_refused": 1}
+
+
+def packed_vqa_rad() -> Source:
+    """VQA-RAD as if its pictures lay in a gzipped tar beside the table."""
+    record = source("vqa_rad")
+    return replace(record, files=(*record.files, ExpectedFile("images.tar.gz", "pictures", pictures=True)))
+
+
+def test_seek_points_come_with_pictures_of_a_gzipped_tar(tmp_path: Path) -> None:
+    folder = lay_vqa_rad(tmp_path, [question(0, "a.jpg"), question(1, "loose.jpg")], {"loose.jpg": picture(2, "JPEG")})
+    (folder / "images.tar.gz").write_bytes(tar_bytes({"x/a.jpg": picture(1, "JPEG")}, "gz"))
+    raw, made = make(tmp_path / "store", tmp_path, packed_vqa_rad())
+    assert {(row["file"], row["member"], row["kind"]) for row in table(made, "images")} == {
+        ("images.tar.gz", "x/a.jpg", "gz"),
+        ("VQA_RAD Image Folder/loose.jpg", "", "loose"),
+    }
+    points = "seek/images.tar.gz.gzidx"
+    assert (made.folder / points).read_bytes() == (raw.folder / points).read_bytes()
+    with ImageReader(tmp_path, [made.folder / "images.parquet"]) as reader:
+        assert reader.read(sha256_bytes(picture(1, "JPEG"))) == picture(1, "JPEG")
+
+
+def test_no_seek_points_come_where_no_sample_needs_them(tmp_path: Path) -> None:
+    folder = lay_vqa_rad(tmp_path, [question(0, "loose.jpg")], {"loose.jpg": picture(2, "JPEG")})
+    (folder / "images.tar.gz").write_bytes(tar_bytes({"x/a.jpg": picture(1, "JPEG")}, "gz"))
+    _, made = make(tmp_path / "store", tmp_path, packed_vqa_rad())
+    assert not (made.folder / "seek").exists()
+
+
+def test_a_credentialed_row_of_an_open_source_makes_the_artifact_credentialed(tmp_path: Path) -> None:
+    record = source("vqa_rad")
+
+    def some(row: Any) -> Adapted:
+        made = record.adapt(row)
+        return replace(made, credentialed=row["qid"] == 1) if isinstance(made, Draft) else made
+
+    lay_vqa_rad(tmp_path, [question(number, "a.jpg") for number in range(3)], {"a.jpg": picture(1, "JPEG")})
+    _, made = make(tmp_path / "store", tmp_path, replace(record, adapt=some))
+    assert [sample.credentialed for sample in read_samples(made.folder / "samples.parquet")] == [False, True, False]
+    assert made.manifest.credentialed
+
+
+def test_rows_that_come_otherwise_the_second_time_stop_the_step(tmp_path: Path) -> None:
+    record = source("vqa_rad")
+    passes = iter(range(2))
+
+    def unsteady(files: RowFiles) -> Iterator[Row]:
+        skipped = next(passes)
+        yield from islice(record.rows(files), skipped, None)
+
+    lay_vqa_rad(tmp_path, [question(number, "a.jpg") for number in range(3)], {"a.jpg": picture(1, "JPEG")})
+    with pytest.raises(StoreError, match="reading the rows twice gave other rows"):
+        make(tmp_path / "store", tmp_path, replace(record, rows=unsteady))
+    assert Ledger(tmp_path / "store", "test", tmp_path).current("vqa_rad/samples") is None
+
+
+def test_a_line_of_the_images_says_where_the_bytes_lie_and_what_they_hold(tmp_path: Path) -> None:
+    lay_pmc_oa(tmp_path, [{"image": "PMC1_Fig1_1.jpg", "caption": "A knee."}], {"PMC1_Fig1_1.jpg": picture(1)})
+    _, made = make(tmp_path / "store", tmp_path, "pmc_oa")
+    (line,) = table(made, "images")
+    assert (line["folder"], line["kind"], line["offset"]) == ("pmc_oa", "zip", 0)
+    assert (line["bytes"], line["crc"]) == (len(picture(1)), zlib.crc32(picture(1)))
+    assert {name: line[name] for name in Probe._fields} == probe(picture(1))._asdict()
+
+
+def test_a_large_picture_is_quarantined_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medmax_pipeline.ingest.pictures.MAX_PICTURE_BYTES", 1000)
+    rows = [question(0, "small.jpg"), question(1, "large.jpg")]
+    lay_vqa_rad(tmp_path, rows, {"small.jpg": picture(1, "JPEG"), "large.jpg": picture(2, "BMP", (64, 64))})
+    _, made = make(tmp_path / "store", tmp_path, "vqa_rad")
+    assert made.manifest.counts.quarantined == {"image_too_large": 1}
 
 
 REPORT = "                                 FINAL REPORT\n IMPRESSION:  No acute process.\n"
