@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,14 @@ def left_to_table(left: Iterable[Left]) -> pa.Table:
     """Drops or quarantined units as an Arrow table of `LEFT_SCHEMA`."""
     rows = [{name: getattr(item, name) for name in LEFT_SCHEMA.names} for item in left]
     return pa.Table.from_pylist(rows, schema=LEFT_SCHEMA)
+
+
+def count_left(path: Path) -> dict[str, int]:
+    """How many units a table of `LEFT_SCHEMA` holds of each reason, sorted by reason."""
+    import pyarrow.parquet as pq
+
+    counted: Counter[str] = Counter()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["reason"]):
+            counted.update(batch.column(0).to_pylist())
+    return dict(sorted(counted.items()))

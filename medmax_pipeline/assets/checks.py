@@ -28,8 +28,15 @@ class Check:
 
 
 def _unbalanced(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.arrow import count_left
+
     counts = artifact.manifest.counts
-    return () if counts.balanced else (f"{counts.taken} in, but {counts} out",)
+    faults = [] if counts.balanced else [f"{counts.taken} in, but {counts} out"]
+    for name, told in (("drops", counts.dropped), ("quarantine", counts.quarantined)):
+        path = artifact.folder / f"{name}.parquet"
+        if path.exists() and (found := count_left(path)) != dict(told):
+            faults.append(f"{path.name} holds {found}, the manifest counts {dict(told)}")
+    return faults
 
 
 def _changed(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
@@ -75,7 +82,11 @@ def _unrecorded(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
 
 
 CHECKS = (
-    Check("rows_add_up", "in = kept + dropped + quarantined", _unbalanced),
+    Check(
+        "rows_add_up",
+        "in = kept + dropped + quarantined, and what was left out is listed, each with its reason.",
+        _unbalanced,
+    ),
     Check("digests_hold", "Every file has the bytes its manifest names, and no file is there unnamed.", _changed),
     Check(
         "no_evaluation_picture",
