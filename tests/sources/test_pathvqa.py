@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medmax_pipeline.errors import RowError
+from medmax_pipeline.ingest.landing import find_lock
 from medmax_pipeline.records import Draft, Drop, ImageRef
 from medmax_pipeline.sources import SOURCES
 
@@ -87,3 +89,13 @@ def test_a_value_of_another_shape_is_no_row_of_ours(changes: dict[str, Any], mes
 def test_a_missing_column_is_named(name: str) -> None:
     with pytest.raises(RowError, match=f"no {name} in the row"):
         PATHVQA.adapt({key: value for key, value in PATHVQA.example.items() if key != name})
+
+
+def test_the_originals_pickles_alone_lock_the_source_and_the_cure_says_why(tmp_path: Path) -> None:
+    pickle = tmp_path / "pathvqa" / "pvqa/qas/train/train_qa.pkl"
+    pickle.parent.mkdir(parents=True)
+    pickle.write_bytes(b"never opened")
+    lock = find_lock(PATHVQA, tmp_path)
+    assert lock is not None
+    assert "none of the expected files" in lock.reason
+    assert "The original's pickles are not loaded." in lock.cure
