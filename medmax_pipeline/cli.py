@@ -25,21 +25,29 @@ def _ledger(settings: config.Settings) -> Ledger:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """What would run and why, and what is locked."""
+    """What would run or be fetched, why and how much, and what is locked."""
     from medmax_pipeline import graph
+    from medmax_pipeline.planning import volume
 
     settings = config.load(arguments.config)
     planned = _ledger(settings).plan(graph.steps(settings))
     if arguments.json:
         for item in planned:
-            print(json.dumps(item._asdict()))
+            sizes = volume(item.files)
+            files = [file._asdict() for file in item.files]
+            print(json.dumps({**item._asdict(), "files": files, "bytes": sizes.bytes, "unsized": sizes.unsized}))
         return 0
     width = max(len(item.key) for item in planned)
     for item in planned:
-        print(f"{item.key:<{width}}  {item.action:<7}{item.reason}")
-    todo = [item for item in planned if item.action in ("run", "after")]
+        origin, follows, _ = item.reason.partition(" is locked: ")
+        print(f"{item.key:<{width}}  {item.action:<7}{origin + ' is locked' if follows else item.reason}")
+        if item.cure and not follows:
+            print(f"{'':<{width}}         to unlock: {item.cure}")
+    todo = sum(item.waits for item in planned)
     locked = sum(item.action == "locked" for item in planned)
-    print(f"\n{len(todo)} of {len(planned)} would run or may have to, {locked} locked, the rest is reused.")
+    print(f"\n{todo} of {len(planned)} would run or may have to, {locked} locked, the rest is reused.")
+    sizes = volume(file for item in planned for file in item.files)
+    print(f"Would fetch {sizes.words}." if sizes.files else "Nothing would be fetched.")
     return 0
 
 
@@ -82,63 +90,45 @@ def stale(arguments: argparse.Namespace) -> int:
 
 
 def sources(arguments: argparse.Namespace) -> int:
-    """Every source: access, licence, whether its files are here and how to get them."""
-    from medmax_pipeline.sources import SOURCES
+    """Every source and all weights: access, licence, whether their files are here and how to get them."""
+    from medmax_pipeline import listing
 
+    if arguments.docs:
+        print("\n".join(listing.docs()))
+        return 0
     settings = config.load(arguments.config)
-    ledger = _ledger(settings)
-    for key, source in SOURCES.items():
-        raw = ledger.current(f"{key}/raw")
-        samples = ledger.current(f"{key}/samples")
-        state = "not looked for yet" if raw is None else "locked" if raw.locked else "unlocked"
-        rows = samples.manifest.counts.kept if samples is not None and not samples.locked else None
-        facts = {
-            "key": key,
-            "title": source.title,
-            "access": source.access.kind,
-            "page": source.access.page,
-            "expected": [file.path for file in source.files],
-            "licence": source.licence.name,
-            "credentialed": source.credentialed,
-            "state": state,
-            "samples": rows,
-            "cure": raw.manifest.lock.cure if raw is not None and raw.manifest.lock is not None else "",
-        }
-        if arguments.json:
-            print(json.dumps(facts))
-            continue
-        flag = ", credentialed" if source.credentialed else ""
-        count = f", {rows} samples" if rows is not None else ""
-        print(f"{key:<12}{state:<20}{source.access.kind:<8}{source.licence.name}{flag}{count}")
-        if facts["cure"]:
-            print(f"{'':<12}to unlock: {facts['cure']}")
-        elif raw is None:
-            print(f"{'':<12}{source.access.how} {source.access.page}")
+    found = list(listing.standings(settings, _ledger(settings)))
+    if arguments.pins:
+        print("\n".join(listing.pins(found)))
+    elif arguments.json:
+        for item in found:
+            print(json.dumps(listing.to_json(item)))
+    else:
+        print("\n".join(listing.to_text(found)))
     return 0
 
 
 def retry(arguments: argparse.Namespace) -> int:
-    """Run quarantined units again, and only those, after the cause was mended."""
+    """Try quarantined units again, after their cause was mended, and nothing else."""
     from medmax_pipeline import graph, processes
-    from medmax_pipeline.ingest import retry as again
+    from medmax_pipeline.ingest import retry as room
 
-    def log(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def told(line: str) -> None:
+        print(line, file=sys.stderr)
 
     settings = config.load(arguments.config)
-    found = again.retry(
+    found = room.retry(
         _ledger(settings),
         graph.steps(settings),
         arguments.sources,
-        log,
-        lambda launched: processes.run_module(launched, log),
+        told,
+        lambda arguments: processes.run_module(arguments, told),
     )
     if arguments.json:
         for item in found:
-            print(json.dumps(again.to_json(item)))
+            print(json.dumps(room.to_json(item)))
     else:
-        build = f"MEDMAX_CONFIG={arguments.config} " if arguments.config else ""
-        print("\n".join(again.to_text(found, f"{build}{REBUILD}")))
+        print("\n".join(room.to_text(found, REBUILD)))
     return 0
 
 
@@ -174,6 +164,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
         if speaks_json:
             command.add_argument("--json", action="store_true", help="JSON for machines")
+        if name == "sources":
+            command.add_argument("--pins", action="store_true", help="the [pins] table of what is pinned here")
+            command.add_argument("--docs", action="store_true", help="docs/sources.md, from the records alone")
         if name == "lineage":
             command.add_argument("artifact", help="asset key, e.g. checkpoint/sample")
         if name == "retry":

@@ -47,7 +47,7 @@ from medmax_pipeline.manifest import (
     read_manifest,
 )
 from medmax_pipeline.planning import Planned as Planned
-from medmax_pipeline.planning import plan
+from medmax_pipeline.planning import joined, plan
 from medmax_pipeline.steps import Artifact, Outcome, Run, Step
 
 FINGERPRINT_DIGITS = 32
@@ -156,7 +156,7 @@ class Ledger:
                     manifest.lock.cure,
                 )
         if lock is None:
-            lock = _joined(unfetched, step.lock(self.landing) if step.lock is not None else None)
+            lock = joined(unfetched, step.lock(self.landing) if step.lock is not None else None)
         external: tuple[External, ...] = ()
         if lock is None and step.external is not None:
             external = step.external(self.landing, self._digests)
@@ -274,13 +274,6 @@ class Ledger:
             yield work
             remove_tree(work)
             sync_folder(work.parent)
-
-
-def _joined(unfetched: Lock | None, absent: Lock | None) -> Lock | None:
-    """One lock of why files were not fetched and of what is missing without them."""
-    if unfetched is None or absent is None:
-        return unfetched or absent
-    return Lock(f"{unfetched.reason} {absent.reason}", f"{unfetched.cure} Or by hand: {absent.cure}")
 
 
 def _no_launcher(arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from medmax_pipeline.files import decimal_size
+from medmax_pipeline.manifest import Lock
 from medmax_pipeline.steps import Pending, PendingFile, Step, in_order
 
 if TYPE_CHECKING:
@@ -111,6 +112,13 @@ def _ready(ledger: Ledger, step: Step) -> Planned:
     known = ledger.published(step.key, resolved.fingerprint)
     reason = "what it laid out is gone" if known else why(ledger, step, resolved)
     return Planned(step.key, "run", reason, resolved.fingerprint)
+
+
+def joined(unfetched: Lock | None, absent: Lock | None) -> Lock | None:
+    """One lock of why files were not fetched and of what is missing without them."""
+    if unfetched is None or absent is None:
+        return unfetched or absent
+    return Lock(f"{unfetched.reason} {absent.reason}", f"{unfetched.cure} Or by hand: {absent.cure}")
 
 
 def fetch_words(pending: Pending) -> str:

@@ -84,6 +84,23 @@ def token_is_here() -> bool:
     return Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser().is_file()
 
 
+def by_hand(record: Publisher, landing: Path) -> tuple[ExpectedFile, ...]:
+    """Required files that are absent and that no fetch brings; of a group, only where no member comes by itself."""
+    served = {item.group for item in record.files if item.group and way(record, item) != "hand"}
+    return tuple(
+        item for item in held(record, landing).required if way(record, item) == "hand" and item.group not in served
+    )
+
+
+def in_words(items: Sequence[ExpectedFile]) -> str:
+    """Expected files in words, a group as alternatives: `a (rows); either b (packed, 2.9 GB) or c (loose)`."""
+    told: dict[str, list[str]] = {}
+    for item in items:
+        size = f", {decimal_size(item.bytes)}" if item.bytes is not None else ""
+        told.setdefault(item.group or item.path, []).append(f"{item.path} ({item.note}{size})")
+    return "; ".join(f"either {' or '.join(words)}" if len(words) > 1 else words[0] for words in told.values())
+
+
 def _wanted(record: Publisher, landing: Path, kind: str, origin: str) -> Wanted:
     """What is still to come by one way."""
     folder = landing / record.folder
@@ -127,12 +144,11 @@ def pending(record: Publisher, landing: Path, pin: str = "") -> Pending | None:
         origins.append(_hub_words(record, landing, pin))
     if any(by_url):
         origins += sorted({item.url.split("/")[2] for item in record.files if item.url})
-    by_hand = [item for item in held(record, landing).required if way(record, item) == "hand"]
     return Pending(
         files=tuple(files),
         origin=" and ".join(origins),
         lock=_closed(record, landing, pin) if any(by_hub) else None,
-        missing=", ".join(f"{item.path!r} ({item.note})" for item in by_hand),
+        missing=in_words(by_hand(record, landing)),
     )
 
 
@@ -183,7 +199,7 @@ def no_token(record: Publisher) -> Lock:
     """The lock of a gated repository where no token is."""
     return Lock(
         f"{record.access.repo} is gated, and there is no hub token here.",
-        f"Accept its terms at {record.access.page} and set HF_TOKEN (or run `hf auth login`). {record.access.how}",
+        f"Accept its terms at {record.access.page} and set HF_TOKEN (or run `hf auth login`).",
     )
 
 

@@ -104,8 +104,7 @@ def _choose(
         shown = ", ".join(sorted(published)[:NAMES_SHOWN]) or "nothing"
         raise FetchError(
             f"{record.access.repo} at {commit} has no {', '.join(repr(item.path) for item in lacking)}.",
-            f"It holds {shown}. Pin a commit that has the file in the build's [pins], or place it by hand: "
-            f"{record.access.how} {record.access.page}",
+            f"It holds {shown}. Pin a commit that has the file in the build's [pins]; see {record.access.page}.",
         )
     return sorted(names), tuple(item.path for item in absent)
 

@@ -88,51 +88,52 @@ def _told(error: BaseException, record: Publisher, name: str) -> FetchError:
         RevisionNotFoundError,
     )
 
-    access, by_hand = record.access, f"Or place the files by hand: {record.access.how} {record.access.page}"
+    access = record.access
     if isinstance(error, GatedRepoError):
         if not token_is_here():
             lock = no_token(record)
             return FetchError(lock.reason, lock.cure)
         return FetchError(
             f"{access.repo} is gated, and the hub token here was not granted access.",
-            f"Accept its terms at {access.page} with the token's account; some owners approve by hand. {access.how}",
+            f"Accept its terms at {access.page} with the token's account; some owners approve each request.",
         )
     if isinstance(error, RevisionNotFoundError):
         return FetchError(
             f"{access.repo} no longer has the revision that is asked for.",
-            f"See {access.page} for one that it has and write it into the build's [pins]. {by_hand}",
+            f"See {access.page} for one that it has and write it into the build's [pins].",
         )
     if isinstance(error, RepositoryNotFoundError | DisabledRepoError):
         if token_is_here():
-            return FetchError(f"{access.repo} is not on the hub: moved, gone, or closed to this token.", by_hand)
+            return FetchError(
+                f"{access.repo} is not on the hub: moved, gone, or closed to this token.", f"See {access.page}."
+            )
         return FetchError(
             f"{access.repo} is not shown without a hub token: gated, private, moved or gone.",
-            f"Set HF_TOKEN (or run `hf auth login`). {by_hand}",
+            "Set HF_TOKEN (or run `hf auth login`).",
         )
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return no_file(record, name, "the pinned commit")
     if any(isinstance(item, OfflineModeIsEnabled) for item in _chain(error)):
-        return FetchError(f"{access.repo}: HF_HUB_OFFLINE is set.", f"Unset it to fetch. {by_hand}")
+        return FetchError(f"{access.repo}: HF_HUB_OFFLINE is set.", "Unset it to fetch.")
     if isinstance(error, HfHubHTTPError):
-        return _refused(error.response.status_code, record, by_hand)
-    return FetchError(f"{access.repo}: the hub cannot be reached.", f"The next build tries again. {by_hand}")
+        return _refused(error.response.status_code, record)
+    return FetchError(f"{access.repo}: the hub cannot be reached.", "The next build tries again.")
 
 
-def _refused(status: int, record: Publisher, by_hand: str) -> FetchError:
+def _refused(status: int, record: Publisher) -> FetchError:
     if status in (401, 403):
         what = "refused the token" if token_is_here() else "wants a token"
         return FetchError(
             f"{record.access.repo}: the hub {what} ({status}).",
-            f"Set a valid HF_TOKEN, read access is enough. {by_hand}",
+            "Set a valid HF_TOKEN, read access is enough.",
         )
     what = "asks for fewer requests" if status == 429 else "is failing" if status >= 500 else "refused the request"
-    return FetchError(f"{record.access.repo}: the hub {what} ({status}).", f"The next build tries again. {by_hand}")
+    return FetchError(f"{record.access.repo}: the hub {what} ({status}).", "The next build tries again.")
 
 
 def no_file(record: Publisher, name: str, commit: str) -> FetchError:
     """The error of a file that the hub does not have."""
     return FetchError(
         f"{record.access.repo} has no file {name!r} at {commit}.",
-        "Pin a commit that has it in the build's [pins], or place it by hand: "
-        f"{record.access.how} {record.access.page}",
+        f"Pin a commit that has it in the build's [pins]; see {record.access.page}.",
     )

@@ -31,9 +31,11 @@ def raw_step(source: Source, corpus: bool, variant: str = "", pin: str = "") -> 
     """
 
     def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.ingest.fetch import fetched_commit
         from medmax_pipeline.ingest.raw import index_source
 
-        return index_source(source, ctx.landing, ctx.out, DigestCache(ctx.store / DIGESTS), ctx.log)
+        outcome = index_source(source, ctx.landing, ctx.out, DigestCache(ctx.store / DIGESTS), ctx.log)
+        return replace(outcome, revision=fetched_commit(source, ctx.landing))
 
     def external(landing: Path, digests: DigestCache) -> tuple[External, ...]:
         from medmax_pipeline.ingest.raw import list_external

@@ -89,13 +89,13 @@ def bring(
         log(f"{record.key}: fetching {item.path}, {size} ({number} of {len(items)})")
         part = inside(folder / STAGING, f"{item.path}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
-        digest = fetch_file(item.url, part, item, f"{record.access.how} {record.access.page}", wait)
+        digest = fetch_file(item.url, part, item, wait)
         pin = read_pin(folder, URL)
         write_pin(folder, URL, replace(pin, digests={**pin.digests, item.path: digest}))
         place(part, folder, item.path)
 
 
-def fetch_file(url: str, part: Path, item: ExpectedFile, how: str, wait: Callable[[float], None]) -> str:
+def fetch_file(url: str, part: Path, item: ExpectedFile, wait: Callable[[float], None]) -> str:
     """Bring one address into `part`, taking up what lies there.
 
     Returns:
@@ -104,26 +104,23 @@ def fetch_file(url: str, part: Path, item: ExpectedFile, how: str, wait: Callabl
     Raises:
         FetchError: the address refused, or other bytes came. `part` stays only where more of it may come.
     """
-    by_hand = f"Or place {item.path!r} by hand: {how}"
     failures = 0
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
-            _read(url, part, item, by_hand)
+            _read(url, part, item)
             break
         except _Again as again:
             after = part.stat().st_size if part.exists() else 0
             failures = 1 if after > before else failures + 1
             pause = again.pause if again.pause is not None else float(2 ** (failures - 1))
             if failures >= ATTEMPTS or pause > LONGEST_WAIT_S:
-                raise FetchError(
-                    f"{_host(url)}: {again}.", f"The next build takes up where this one ended. {by_hand}"
-                ) from None
+                raise FetchError(f"{_host(url)}: {again}.", "The next build takes up where this one ended.") from None
             wait(pause)
-    return _checked(part, item, url, by_hand)
+    return _checked(part, item, url)
 
 
-def _checked(part: Path, item: ExpectedFile, url: str, by_hand: str) -> str:
+def _checked(part: Path, item: ExpectedFile, url: str) -> str:
     size, digest = part.stat().st_size, sha256_file(part)
     fault = ""
     if is_pointer(part, size):
@@ -134,7 +131,7 @@ def _checked(part: Path, item: ExpectedFile, url: str, by_hand: str) -> str:
         fault = f"{item.path} came with {size} bytes; {item.bytes} are published"
     if fault:
         _forget(part)
-        raise FetchError(f"{_host(url)}: {fault}.", f"Removed. The publisher may have changed the file. {by_hand}")
+        raise FetchError(f"{_host(url)}: {fault}.", "Removed. The publisher may have changed the file.")
     _forget(part.with_name(part.name + ".tag"))
     return digest
 
@@ -144,7 +141,7 @@ def _forget(part: Path) -> None:
     part.with_name(part.name + ".tag").unlink(missing_ok=True)
 
 
-def _read(url: str, part: Path, item: ExpectedFile, by_hand: str) -> None:
+def _read(url: str, part: Path, item: ExpectedFile) -> None:
     """One request: the rest of the file where some of it is there."""
     limit = int(item.bytes * (1 + ROUNDED)) if item.bytes is not None else MOST_BYTES
     have = part.stat().st_size if part.exists() else 0
@@ -163,17 +160,17 @@ def _read(url: str, part: Path, item: ExpectedFile, by_hand: str) -> None:
                     return
                 _forget(part)
                 raise _Again("serves another file than before", 0.0) from None
-            raise _refusal(error, url, by_hand) from None
+            raise _refusal(error, url) from None
     except (urllib.error.URLError, OSError, http.client.HTTPException):
         raise _Again("cannot be reached") from None
     with response:
         answer = _answer(response, have)
         if (answer.total or 0) > limit:
-            raise _too_large(url, item, limit, by_hand)
+            raise _too_large(url, item, limit)
         strong = response.headers.get("ETag", "")
         if strong.startswith('"'):
             write_text(tag, strong)
-        _write(response, part, answer, limit, item, url, by_hand)
+        _write(response, part, answer, limit, item, url)
 
 
 def _answer(response: Any, have: int) -> Answer:
@@ -189,7 +186,7 @@ def _answer(response: Any, have: int) -> Answer:
     return Answer(0, size)
 
 
-def _write(response: Any, part: Path, answer: Answer, limit: int, item: ExpectedFile, url: str, by_hand: str) -> None:
+def _write(response: Any, part: Path, answer: Answer, limit: int, item: ExpectedFile, url: str) -> None:
     done = answer.start
     with part.open("r+b" if answer.start else "wb") as handle:
         handle.seek(answer.start)
@@ -204,25 +201,25 @@ def _write(response: Any, part: Path, answer: Answer, limit: int, item: Expected
             if done > limit:
                 handle.close()
                 _forget(part)
-                raise _too_large(url, item, limit, by_hand)
+                raise _too_large(url, item, limit)
             handle.write(piece)
     if answer.total is not None and done < answer.total:
         raise _Again("was cut off")
 
 
-def _too_large(url: str, item: ExpectedFile, limit: int, by_hand: str) -> FetchError:
+def _too_large(url: str, item: ExpectedFile, limit: int) -> FetchError:
     return FetchError(
         f"{_host(url)}: {item.path} is larger than the {decimal_size(limit)} that are expected.",
-        f"Not fetched. The publisher may have changed the file. {by_hand}",
+        "Not fetched. The publisher may have changed the file.",
     )
 
 
-def _refusal(error: urllib.error.HTTPError, url: str, by_hand: str) -> Exception:
+def _refusal(error: urllib.error.HTTPError, url: str) -> Exception:
     if error.code in RETRIED:
         told = error.headers.get("Retry-After", "")
         return _Again(f"answered {error.code}", float(told) if told.isdigit() else None)
     what = {401: "wants a login", 403: "refused", 404: "no longer has the file", 410: "no longer has the file"}
-    return FetchError(f"{_host(url)}: {what.get(error.code, 'refused')} ({error.code}).", by_hand)
+    return FetchError(f"{_host(url)}: {what.get(error.code, 'refused')} ({error.code}).", "See the publisher's page.")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

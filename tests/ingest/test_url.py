@@ -143,7 +143,6 @@ def test_a_refusal_locks_without_asking_again(server: Hub, tmp_path: Path, statu
     lock = bring(record(server), tmp_path)
     assert lock is not None
     assert word in lock.reason
-    assert "'data/rows.json' by hand" in lock.cure
     assert len(server.seen) == 1
 
 

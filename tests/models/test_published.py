@@ -34,8 +34,7 @@ def ledger(store: Path, tmp_path: Path) -> Ledger:
 
 
 def lay_chameleon(folder: Path, model: MixedModalChameleon, text: Path, shards: int = 2) -> Path:
-    """A transformers folder as publishers ship them: some shards, an index, decoder tensors beside the encoder, and an index
-    that tells otherwise."""
+    """A transformers folder as publishers ship them: some shards, decoder tensors beside the encoder, a wrong index."""
     whole = folder.with_name("whole")
     model.save(whole, text)
     state = load_file(whole / "model.safetensors")
