@@ -160,7 +160,7 @@ V1: Final = Source(
             group="pictures",
             bytes=18_945_102_275,
         ),
-        ExpectedFile("images/**", "or the figures unpacked", pictures=True, group="pictures", by_hand=True),
+        ExpectedFile("images/**", "the figures, unpacked", pictures=True, group="pictures", by_hand=True),
     ),
     row_count=Count(
         178_948, "the hub's page and cards of re-exports: 176,948 train (another count: 176,946), 2,000 test"
@@ -197,8 +197,8 @@ SUB_FIGURES: Final = replace(
             group="pictures",
             bytes=2_206_255_503,
         ),
-        ExpectedFile("images_2/**", "or the sub-figures unpacked", pictures=True, group="pictures", by_hand=True),
-        ExpectedFile("figures/**", "or so, unpacked in place", pictures=True, group="pictures", by_hand=True),
+        ExpectedFile("images_2/**", "the sub-figures, unpacked", pictures=True, group="pictures", by_hand=True),
+        ExpectedFile("figures/**", "the sub-figures, unpacked in place", pictures=True, group="pictures", by_hand=True),
     ),
     row_count=Count(186_033, "cards of public re-exports: 152,603 train, 33,430 test"),
     image_count=Count(164_360, "a public project's count: 135,339 train, 29,021 test"),

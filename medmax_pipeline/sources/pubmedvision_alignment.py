@@ -50,7 +50,7 @@ PICTURES: Final = (
         group="pictures",
         bytes=20 * 2_860_000_000,
     ),
-    ExpectedFile("images/**", "or the pictures unpacked", pictures=True, group="pictures", by_hand=True),
+    ExpectedFile("images/**", "the pictures, unpacked", pictures=True, group="pictures", by_hand=True),
 )
 """What both parts read their pictures from."""
 

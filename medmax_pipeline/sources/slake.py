@@ -112,7 +112,7 @@ SOURCE = Source(
             group="pictures",
             bytes=212_343_373,
         ),
-        ExpectedFile("imgs/**", "or the pictures unpacked", pictures=True, group="pictures", by_hand=True),
+        ExpectedFile("imgs/**", "the pictures, unpacked", pictures=True, group="pictures", by_hand=True),
     ),
     row_count=Count(14_028, "counted in the published files: 9,835 train, 2,099 validation, 2,094 test; 7,033 English"),
     image_count=Count(642, "counted in the published files: xmlab0 to xmlab641"),
