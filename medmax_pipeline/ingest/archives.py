@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, NamedTuple, cast
 
 from medmax_pipeline.errors import ArchiveError
-from medmax_pipeline.files import open_atomic
 from medmax_pipeline.ingest.parts import Joined, Window, whole_of
-from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container, open_gz
+from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container
 
 MAX_RATIO: Final = 200
 """Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb; a gzipped tar is
@@ -248,23 +247,6 @@ def _tar_member(file: str, kind: PlaceKind, info: tarfile.TarInfo) -> Member:
     elif not info.isreg() or info.sparse is not None:
         fault = MEMBER_NO_FILE
     return Member(Place(file, name, kind, info.offset_data, info.size, info.size, 0), fault)
-
-
-def write_seek_points(folder: Path, file: str, out: Path) -> None:
-    """Make a gzipped tar readable from the middle: what a reader must know every so often, kept beside the index.
-
-    Args:
-        folder: the landing folder.
-        file: a gzipped tar, listed before: it is known to be whole.
-        out: the file to write.
-    """
-    with open_container(folder, file) as joined, open_gz(joined) as stream:
-        try:
-            stream.build_full_index()
-            with open_atomic(out) as handle:
-                stream.export_index(fileobj=handle)
-        except OSError as error:
-            raise ArchiveError(f"{file}: changed while it was indexed ({error}). Run again.") from error
 
 
 def _list_table(file: str, joined: Joined) -> Iterator[Member]:

@@ -13,22 +13,22 @@ import zlib
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, cast, get_args
 
 from medmax_pipeline.errors import ArchiveError, ImageError
 from medmax_pipeline.files import inside
+from medmax_pipeline.ingest.gz import Unpacked, seek_file
 from medmax_pipeline.ingest.parts import Joined, Window, complete_pieces, whole_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 PlaceKind = Literal["loose", "zip", "tar", "gz", "parquet"]
 KINDS: Final[tuple[PlaceKind, ...]] = get_args(PlaceKind)
 SEEK: Final = "seek"
 """Folder of seek points beside a table of places."""
-SEEK_SPACING: Final = 4 << 20
-"""Ours: least bytes of the unpacked stream between two seek points; each point holds 32 KiB."""
-SEEK_POINTS: Final = 2048
-"""Ours: about how many points a big archive of pictures, which hardly compress, has."""
-GZ_BUFFER: Final = 1 << 20
-"""Ours: bytes read ahead in a gzipped tar."""
+BUFFER_BYTES: Final = 1 << 20
+"""Ours: bytes read ahead in a stream over a member."""
 _LOCAL_HEADER: Final = 30
 """Bytes of a zip's local header before the name; the lengths of name and extra field are its last four."""
 UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, RuntimeError, OSError, ValueError)
@@ -57,23 +57,6 @@ class Place(NamedTuple):
         return f"{self.file}::{self.member}" if self.member else self.file
 
 
-def seek_file(folder: Path, file: str) -> Path:
-    """Where the seek points of a gzipped tar are kept below `folder`."""
-    return folder / f"{file}.gzidx"
-
-
-def open_gz(joined: Joined) -> Any:
-    """A gzipped file that seeks, an `IndexedGzipFile`.
-
-    The distance of its seek points follows the packed size: 90 GB of pictures need some 80 MB of points, and a random
-    read unpacks 22 MB on average.
-    """
-    from indexed_gzip import IndexedGzipFile
-
-    spacing = max(SEEK_SPACING, joined.bytes // SEEK_POINTS)
-    return IndexedGzipFile(fileobj=Window(joined), spacing=spacing, buffer_size=GZ_BUFFER)
-
-
 class Files:
     """Reads places of one landing folder; archives stay open until `close`. Safe to share between threads."""
 
@@ -86,7 +69,7 @@ class Files:
         self._seek = seek
         self._opening = Lock()
         self._joined: dict[str, Joined] = {}
-        self._gz: dict[str, tuple[Lock, BinaryIO]] = {}
+        self._gz: dict[str, Unpacked] = {}
         self._tables: dict[str, _Table] = {}
 
     def __enter__(self) -> Files:
@@ -97,8 +80,8 @@ class Files:
 
     def close(self) -> None:
         """Close every archive and table."""
-        for _, stream in self._gz.values():
-            stream.close()
+        for unpacked in self._gz.values():
+            unpacked.close()
         for table in self._tables.values():
             table.close()
         for joined in self._joined.values():
@@ -147,10 +130,7 @@ class Files:
         if place.kind == "tar":
             return self._container(place.file).read_at(place.offset, place.bytes)
         if place.kind == "gz":
-            lock, stream = self._stream(place.file)
-            with lock:
-                stream.seek(place.offset)
-                return stream.read(place.bytes)
+            return self._shared(place.file).read_at(place.offset, place.bytes)
         return self._table(place.file).read(place.member.rpartition("/")[0], place.offset)
 
     def open(self, place: Place) -> BinaryIO:
@@ -167,9 +147,9 @@ class Files:
                 return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, self._unzip(place))))
             if place.kind == "tar":
                 window = Window(self._container(place.file), place.offset, place.bytes)
-                return cast(BinaryIO, io.BufferedReader(window, GZ_BUFFER))
+                return cast(BinaryIO, io.BufferedReader(window, BUFFER_BYTES))
             if place.kind == "gz":
-                return cast(BinaryIO, io.BufferedReader(_Stretch(self._unpacked(place.file), place), GZ_BUFFER))
+                return cast(BinaryIO, io.BufferedReader(_Stream(self._unpacked(place.file), place), BUFFER_BYTES))
         except UNREADABLE as error:
             raise ArchiveError(f"{place.name}: cannot be opened ({error}). Fetch it again.") from error
         raise ArchiveError(f"{place.name}: is a value inside a table, not a file of rows.")
@@ -192,22 +172,18 @@ class Files:
         window = Window(joined, place.offset + _LOCAL_HEADER + names, place.packed)
         return zipfile.ZipExtFile(cast(Any, window), "r", info, None, True)
 
-    def _unpacked(self, file: str) -> BinaryIO:
-        stream = open_gz(self._container(file))
-        points = None if self._seek is None else seek_file(self._seek, file)
-        if points is not None and points.is_file():
-            stream.import_index(filename=str(points))
-        return cast(BinaryIO, stream)
+    def _unpacked(self, file: str) -> Unpacked:
+        return Unpacked(self._container(file), None if self._seek is None else seek_file(self._seek, file))
 
-    def _stream(self, file: str) -> tuple[Lock, BinaryIO]:
-        with self._opening:
-            known = self._gz.get(file)
+    def _shared(self, file: str) -> Unpacked:
+        """The unpacked stream that all who read places of a file share."""
+        known = self._gz.get(file)
         if known is None:
-            opened = (Lock(), self._unpacked(file))
+            opened = self._unpacked(file)
             with self._opening:
                 known = self._gz.setdefault(file, opened)
             if known is not opened:
-                opened[1].close()
+                opened.close()
         return known
 
     def _table(self, file: str) -> _Table:
@@ -232,26 +208,27 @@ def open_container(folder: Path, file: str) -> Joined:
     return Joined([inside(folder, str(Path(file).with_name(name))) for name in complete_pieces(whole, names)])
 
 
-class _Stretch(io.RawIOBase):
-    """One member of an unpacked stream."""
+class _Stream(io.RawIOBase):
+    """One member of an unpacked stream of its own."""
 
-    def __init__(self, stream: BinaryIO, place: Place) -> None:
-        self._stream = stream
-        self._left = place.bytes
-        stream.seek(place.offset)
+    def __init__(self, unpacked: Unpacked, place: Place) -> None:
+        self._unpacked = unpacked
+        self._at = place.offset
+        self._end = place.offset + place.bytes
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._unpacked.read_at(self._at, min(len(view), self._end - self._at))
+        view[: len(data)] = data
+        self._at += len(data)
         return len(data)
 
     def close(self) -> None:
         if not self.closed:
-            self._stream.close()
+            self._unpacked.close()
         super().close()
 
 

@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from medmax_pipeline.arrow import left_to_table
 from medmax_pipeline.files import DigestCache
-from medmax_pipeline.ingest.archives import MEMBER_DUPLICATE, Member, kind_of, list_members, write_seek_points
+from medmax_pipeline.ingest.archives import MEMBER_DUPLICATE, Member, kind_of, list_members
+from medmax_pipeline.ingest.gz import seek_file, write_seek_points
 from medmax_pipeline.ingest.landing import LandingFile, pattern, scan
 from medmax_pipeline.ingest.parts import complete_pieces, whole_of
-from medmax_pipeline.ingest.places import SEEK, Place, seek_file
+from medmax_pipeline.ingest.places import SEEK, Place, open_container
 from medmax_pipeline.ingest.tables import TableWriter, of_schema, open_table
 from medmax_pipeline.manifest import External, digest_lines
 from medmax_pipeline.records import Counts, Left
@@ -196,7 +197,8 @@ class _Indexer:
         before = self._kept.written, self._refused.written
         self._add_members(list_members(self._folder, file.name, kind))
         if kind == "gz":
-            write_seek_points(self._folder, file.name, seek_file(self._out / SEEK, file.name))
+            with open_container(self._folder, file.name) as joined:
+                write_seek_points(joined, seek_file(self._out / SEEK, file.name))
         if kind != "parquet":
             self.archives += 1
             kept, refused = self._kept.written - before[0], self._refused.written - before[1]

@@ -22,12 +22,13 @@ from medmax_pipeline.errors import RowError, StoreError
 from medmax_pipeline.files import Json, open_atomic
 from medmax_pipeline.ingest.carried import carry_over, files_of
 from medmax_pipeline.ingest.described import Described
+from medmax_pipeline.ingest.gz import seek_file
 from medmax_pipeline.ingest.index import Fault, Index
 from medmax_pipeline.ingest.intake import Intake, Unit, open_tables
 from medmax_pipeline.ingest.landing import scan
 from medmax_pipeline.ingest.opened import SourceFiles
 from medmax_pipeline.ingest.pictures import Prober
-from medmax_pipeline.ingest.places import SEEK, Files, seek_file
+from medmax_pipeline.ingest.places import SEEK, Files
 from medmax_pipeline.ingest.progress import Progress
 from medmax_pipeline.records import Draft, Drop, check_draft
 from medmax_pipeline.sources.record import Row, RowFiles, Source

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.errors import ArchiveError, ImageError
-from medmax_pipeline.ingest.archives import kind_of, list_members, write_seek_points
-from medmax_pipeline.ingest.places import Files, Place, seek_file
+from medmax_pipeline.ingest.archives import kind_of, list_members
+from medmax_pipeline.ingest.gz import Unpacked, seek_file, write_seek_points
+from medmax_pipeline.ingest.places import Files, Place, open_container
 from tests.ingest.landings import picture, write_zip
 from tests.ingest.packed import cut, tar_bytes
 
@@ -93,12 +94,13 @@ def test_pictures_in_a_table_are_read_across_row_groups(tmp_path: Path) -> None:
 def test_seek_points_spare_unpacking_what_stands_before(
     tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medmax_pipeline.ingest.places.SEEK_SPACING", 1 << 16)
+    monkeypatch.setattr("medmax_pipeline.ingest.gz.SEEK_SPACING", 1 << 16)
     many = {f"{number}.png": Random(number).randbytes(40_000) for number in range(30)}
     packed = tar_bytes(many, "gz")
     (tmp_path / "images.tgz").write_bytes(packed)
     cut(tmp_path, "pieces.tar.gz", packed, 3)
-    write_seek_points(tmp_path, file, seek_file(tmp_path / "seek", file))
+    with open_container(tmp_path, file) as joined:
+        write_seek_points(joined, seek_file(tmp_path / "seek", file))
     listed = places(tmp_path, file)
     spoilt = tmp_path / ("images.tgz" if file == "images.tgz" else "pieces.tar.gz.aa")
     spoilt.write_bytes(b"\0" * 2000 + spoilt.read_bytes()[2000:])  # what stands before cannot be unpacked any more
@@ -108,10 +110,31 @@ def test_seek_points_spare_unpacking_what_stands_before(
         opened.read(listed["29.png"], LIMIT)
 
 
+def test_places_read_in_their_order_unpack_each_stretch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medmax_pipeline.ingest.gz.SEEK_SPACING", 1 << 16)
+    many = {f"{number}.png": Random(number).randbytes(7_000) for number in range(100)}
+    (tmp_path / "images.tgz").write_bytes(tar_bytes(many, "gz"))
+    with open_container(tmp_path, "images.tgz") as joined:
+        write_seek_points(joined, seek_file(tmp_path / "seek", "images.tgz"))
+    unpacked: list[int] = []
+    plain = Unpacked._unpack
+
+    def watched(self: Unpacked, offset: int, size: int) -> bytes:
+        unpacked.append(offset)
+        return plain(self, offset, size)
+
+    monkeypatch.setattr(Unpacked, "_unpack", watched)
+    with Files(tmp_path, tmp_path / "seek") as opened:
+        for name, place in places(tmp_path, "images.tgz").items():
+            assert opened.read(place, LIMIT) == many[name]
+    assert len(unpacked) == len(set(unpacked)) < 15
+
+
 def test_seek_points_are_the_same_each_time(tmp_path: Path) -> None:
     (tmp_path / "images.tgz").write_bytes(tar_bytes(PICTURES, "gz"))
     for name in ("one", "two"):
-        write_seek_points(tmp_path, "images.tgz", tmp_path / name)
+        with open_container(tmp_path, "images.tgz") as joined:
+            write_seek_points(joined, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
