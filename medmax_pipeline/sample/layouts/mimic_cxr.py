@@ -2,8 +2,9 @@
 
 Nobody's real data: ids are invented, the patients are drawn by `drawn.py`, and the reports say what was drawn. One
 patient shows the real PA chest of `pydicom-data` in several windows and cut-outs; its report names view and nothing a
-doctor would have to see. The faults: studies with a lateral view only, an AP study without findings, an addendum,
-lower-case and misspelt headers, an empty report, a missing report, a table row without its picture, a truncated JPEG.
+doctor would have to see. Reports come as the one archive that the publisher offers. The faults: studies with a lateral
+view only, an AP study without findings, an addendum, lower-case and misspelt headers, an empty report, a missing
+report, a table row without its picture, a truncated JPEG.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final, Literal, get_args
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.records import Split
 from medmax_pipeline.sample.drawn import LARGE_HEART, SIDE_PX, Chest, Side, View, Zone, draw_chest
-from medmax_pipeline.sample.layout import Tree, gzipped, jpeg
+from medmax_pipeline.sample.layout import Tree, gzipped, jpeg, zipped
 from medmax_pipeline.sample.layouts import Layout
 from medmax_pipeline.sample.pictures import Picture
 
@@ -28,6 +29,7 @@ Fault = Literal[
     "", "addendum", "lower case", "misspelt", "empty", "no report", "no findings", "no picture", "truncated"
 ]
 PATIENTS: Final[Mapping[PublisherSplit, int]] = {"train": 36, "validate": 4, "test": 10}
+REPORTS: Final = "mimic-cxr-reports.zip"
 FIRST_SUBJECT: Final = 10_999_000
 FIRST_STUDY: Final = 50_999_000
 FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)[1:]
@@ -66,11 +68,12 @@ class Study:
 def mimic_cxr(real: Sequence[Picture]) -> Tree:
     """The folder as a tree; `real` are the pictures of the one real chest, none where the package is missing."""
     tree = Tree("mimic_cxr")
+    reports: dict[str, bytes] = {}
     splits, metadata, labels = [], [], []
     for study in (*_real_studies(real), *_drawn_studies()):
         folder = f"files/p{str(study.subject)[:2]}/p{study.subject}/s{study.number}"
         if study.fault != "no report":
-            tree.files[f"{folder}.txt"] = report(study).encode()
+            reports[f"{folder}.txt"] = report(study).encode()
         ids = {"subject_id": str(study.subject), "study_id": str(study.number)}
         labels.append(ids | _labels(study.findings))
         for view, picture in zip(study.views, study.pictures, strict=True):
@@ -84,6 +87,7 @@ def mimic_cxr(real: Sequence[Picture]) -> Tree:
         ("chexpert", ("subject_id", "study_id", *LABELS), labels),
     ):
         tree.files[f"mimic-cxr-2.0.0-{name}.csv.gz"] = gzipped(_csv(columns, table))
+    tree.files[REPORTS] = zipped(reports)
     return tree
 
 

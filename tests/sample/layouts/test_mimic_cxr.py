@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +14,10 @@ import pytest
 from PIL import Image
 
 from medmax_pipeline.sample.drawn import Chest
-from medmax_pipeline.sample.layouts.mimic_cxr import LABELS, Study, mimic_cxr, report
+from medmax_pipeline.sample.layouts.mimic_cxr import LABELS, REPORTS, Study, mimic_cxr, report
 from medmax_pipeline.sources.mimic_cxr import conclusion
 from tests.sample.conftest import Laid
+from tests.sample.layouts.ingested import Ingested, ingested
 
 PLAIN = Study(10_999_001, 50_999_101, "train", ("PA",), (), Chest("PA", 0.45))
 
@@ -22,6 +25,18 @@ PLAIN = Study(10_999_001, 50_999_101, "train", ("PA",), (), Chest("PA", 0.45))
 @pytest.fixture(scope="module")
 def folder(laid: Laid) -> Path:
     return laid.landing / "mimic_cxr"
+
+
+@pytest.fixture(scope="module")
+def reports(folder: Path) -> dict[str, str]:
+    """Reports by the path of their study's folder."""
+    with zipfile.ZipFile(folder / REPORTS) as archive:
+        return {name.removesuffix(".txt"): archive.read(name).decode() for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def made(laid: Laid, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    return ingested(tmp_path_factory.mktemp("store"), laid.landing, "mimic_cxr")
 
 
 def _table(folder: Path, name: str) -> list[dict[str, str]]:
@@ -60,11 +75,66 @@ def test_views_of_every_kind_occur(folder: Path) -> None:
     assert {frozenset({"PA", "LATERAL"}), frozenset({"LATERAL"}), frozenset({"AP"})} <= kinds
 
 
-def test_report_faults_occur(folder: Path) -> None:
-    studies = {path.parent for path in folder.glob("files/*/*/*/*.jpg")}
-    reports = [path.with_suffix(".txt") for path in studies]
-    assert sum(not path.exists() for path in reports) == 1
-    texts = [path.read_text() for path in reports if path.exists()]
+def test_every_row_is_kept_dropped_or_quarantined_by_name(made: Ingested, folder: Path) -> None:
+    rows = _table(folder, "metadata")
+    lateral = sum(row["ViewPosition"] == "LATERAL" for row in rows)
+    validate = sum(row["split"] == "validate" for row in _table(folder, "split"))
+    kept, dropped, quarantined = made.figures
+    assert kept > 50
+    assert dropped.keys() == {"report_empty", "report_missing", "split_validate", "view_lateral"}
+    assert (dropped["report_empty"], dropped["report_missing"], dropped["split_validate"]) == (1, 1, validate)
+    assert 0 < dropped["view_lateral"] <= lateral
+    assert quarantined == {"image_missing": 1, "image_truncated": 1}
+
+
+def test_reports_are_read_in_their_archive_and_samples_are_credentialed(
+    made: Ingested, reports: dict[str, str]
+) -> None:
+    for sample in made.samples:
+        known = json.loads(sample.extra)
+        text = reports[f"files/p{known['subject_id'][:2]}/p{known['subject_id']}/s{known['study_id']}"]
+        assert sample.answer == conclusion(text)
+        assert sample.credentialed
+
+
+def test_all_three_splits_become_train_eval_and_nothing(made: Ingested, folder: Path) -> None:
+    ours = {json.loads(sample.extra)["subject_id"]: sample.split for sample in made.samples}
+    theirs = {row["subject_id"]: row["split"] for row in _table(folder, "split")}
+    assert {(theirs[subject], split) for subject, split in ours.items()} == {("train", "train"), ("test", "eval")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("FIDINGS:", "The heart"),
+        (" findings:", "The heart"),
+        ("_____\n", "The heart"),
+    ],
+)
+def test_a_report_with_an_odd_header_or_an_addendum_is_kept_with_its_findings(
+    made: Ingested, reports: dict[str, str], fault: str, said: str
+) -> None:
+    (study,) = (path.rpartition("/s")[2] for path, text in reports.items() if fault in text)
+    found = [sample for sample in made.samples if json.loads(sample.extra)["study_id"] == study]
+    assert found
+    assert all(sample.answer.startswith(said) for sample in found)
+
+
+def test_a_study_without_findings_speaks_by_its_impression(made: Ingested, reports: dict[str, str]) -> None:
+    (study,) = (
+        path.rpartition("/s")[2]
+        for path, text in reports.items()
+        if "IMPRESSION:" in text and not re.search("findings", text, re.IGNORECASE)
+    )
+    (found,) = (sample for sample in made.samples if json.loads(sample.extra)["study_id"] == study)
+    assert json.loads(found.extra)["view"] == "AP"
+    assert "The heart" not in found.answer
+
+
+def test_report_faults_occur(folder: Path, reports: dict[str, str]) -> None:
+    studies = {str(path.parent.relative_to(folder)) for path in folder.glob("files/*/*/*/*.jpg")}
+    assert len(studies - reports.keys()) == 1
+    texts = [reports[study] for study in studies & reports.keys()]
     for fault in ("FIDINGS:", "IMPRESSON:", " findings:", "____\n"):
         assert any(fault in text for text in texts), fault
     assert any(not re.search(r"findings", text, re.IGNORECASE) and "IMPRESSION:" in text for text in texts)
@@ -82,9 +152,9 @@ def test_a_truncated_picture_occurs(folder: Path) -> None:
     assert broken == 1
 
 
-def test_lines_have_the_publishers_shape(folder: Path) -> None:
-    for path in folder.glob("files/*/*/*.txt"):
-        lines = path.read_text().splitlines()
+def test_lines_have_the_publishers_shape(reports: dict[str, str]) -> None:
+    for text in reports.values():
+        lines = text.splitlines()
         assert all(line.startswith(" ") and len(line) <= 79 for line in lines)
 
 
@@ -105,10 +175,10 @@ def test_the_report_says_what_is_drawn(chest: Chest, said: str, unsaid: str) -> 
     assert unsaid not in text
 
 
-def test_labels_agree_with_the_report(folder: Path) -> None:
+def test_labels_agree_with_the_report(folder: Path, reports: dict[str, str]) -> None:
     for row in _table(folder, "chexpert"):
-        path = folder / f"files/p{row['subject_id'][:2]}/p{row['subject_id']}/s{row['study_id']}.txt"
-        text = conclusion(path.read_text()) if path.exists() else ""
+        study = f"files/p{row['subject_id'][:2]}/p{row['subject_id']}/s{row['study_id']}"
+        text = conclusion(reports.get(study, ""))
         if text and row["Cardiomegaly"]:
             assert (row["Cardiomegaly"] == "1.0") == ("Cardiomegaly" in text)
             assert (row["No Finding"] == "1.0") == ("No acute" in text)

@@ -17,6 +17,7 @@ from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.sample.layouts.pmc_oa import ARCHIVE, CAPTIONS, FOLDER, PHRASES, caption
 from medmax_pipeline.sample.pictures import Picture
 from tests.sample.conftest import Laid
+from tests.sample.layouts.ingested import Ingested, ingested
 
 Rows = list[dict[str, Any]]
 
@@ -31,6 +32,24 @@ def rows(laid: Laid) -> Rows:
 def members(laid: Laid) -> dict[str, bytes]:
     with zipfile.ZipFile(laid.landing / "pmc_oa" / ARCHIVE) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.fixture(scope="module")
+def made(laid: Laid, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    return ingested(tmp_path_factory.mktemp("store"), laid.landing, "pmc_oa")
+
+
+def test_every_row_is_kept_dropped_or_quarantined_by_name(made: Ingested, rows: Rows) -> None:
+    kept, dropped, quarantined = made.figures
+    assert kept == len(rows) - 4
+    assert dropped == {"caption_empty": 1, "caption_nan": 1}
+    assert quarantined == {"image_missing": 1, "image_truncated": 1}
+    assert made.unused == 1 + 2  # the member without a row, and those of the two rows without a caption
+
+
+def test_palettes_and_alpha_named_jpg_are_kept_as_what_they_are(made: Ingested) -> None:
+    odd = {image["mode"]: image["format"] for image in made.images.values() if image["mode"] in ("P", "RGBA")}
+    assert odd == {"P": "PNG", "RGBA": "PNG"}
 
 
 def test_names_follow_the_publishers_pattern(members: dict[str, bytes]) -> None:

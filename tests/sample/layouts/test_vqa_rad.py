@@ -23,6 +23,7 @@ from medmax_pipeline.sample.pictures import Picture
 from medmax_pipeline.sample.questions import CLOSED_WORDINGS
 from medmax_pipeline.sources.vqa_rad import SOURCE
 from tests.sample.conftest import Laid
+from tests.sample.layouts.ingested import Ingested, ingested
 
 Rows = list[dict[str, Any]]
 
@@ -31,6 +32,25 @@ Rows = list[dict[str, Any]]
 def rows(laid: Laid) -> Rows:
     loaded: Rows = json.loads((laid.landing / "vqa_rad" / QUESTIONS_FILE).read_text())
     return loaded
+
+
+@pytest.fixture(scope="module")
+def made(laid: Laid, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    return ingested(tmp_path_factory.mktemp("store"), laid.landing, "vqa_rad")
+
+
+def test_every_row_is_kept_dropped_or_quarantined_by_name(made: Ingested, rows: Rows) -> None:
+    kept, dropped, quarantined = made.figures
+    assert kept == len(rows) - 4
+    assert dropped == {}
+    assert quarantined == {"image_missing": 1, "image_not_an_image": 1, "image_truncated": 1, "key_conflict": 1}
+
+
+def test_odd_blanks_case_and_open_marks_are_gone_from_samples(made: Ingested) -> None:
+    assert {sample.answer for sample in made.samples if sample.kind == "vqa_closed"} == {"yes", "no"}
+    assert {sample.answer_type for sample in made.samples} == {"CLOSED", "OPEN"}
+    texts = [turn.text for sample in made.samples for turn in sample.turns]
+    assert not [text for text in texts if text != " ".join(text.split()) or text.endswith("open")]
 
 
 def _tests(rows: Rows) -> Rows:
