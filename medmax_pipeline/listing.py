@@ -98,7 +98,7 @@ def _standing(
         variant,
         _state(lock, pending, laid),
         joined(pending.lock if pending is not None else None, lock),
-        here.required if pending is None or pending.lock is not None else fetch.by_hand(record, landing),
+        here.required if pending is None or pending.lock is not None else fetch.by_hand(record, here),
         len(here.names),
         here.bytes,
         volume(pending.files) if pending is not None else None,
@@ -264,7 +264,7 @@ def _chapter(record: Source | PublishedWeights) -> Iterator[str]:
             words.append(f"one of group {file.group}")
         if file.by_hand:
             words.append("by hand")
-        yield f"- `{record.folder}/{file.path}`: {', '.join(words)}"
+        yield f"- `{record.folder}/{file.path}`: {_cell(', '.join(words))}"
 
 
 def _access(record: Publisher) -> str:
@@ -274,7 +274,8 @@ def _access(record: Publisher) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Text that Markdown shows as it is."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _count(count: Count) -> str:

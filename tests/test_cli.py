@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medmax_pipeline import cli
 from medmax_pipeline.config import load
 from medmax_pipeline.graph import steps
+from medmax_pipeline.ingest.pins import Pin, write_pin
+from medmax_pipeline.models.published import PUBLISHED
+from medmax_pipeline.sources import SOURCES
 
 
 @pytest.fixture(autouse=True)
@@ -37,20 +43,146 @@ def test_a_plan_for_machines_is_a_json_line_a_step(capsys: pytest.CaptureFixture
     assert {item["action"] for item in plan} <= {"run", "after"}
 
 
-def test_a_source_without_files_is_planned_as_locked_with_what_was_expected(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "recipes").mkdir()
-    text = (project / "configs" / "sample.toml").read_text()
-    (tmp_path / "mine.toml").write_text(
-        text.replace('corpus = "sample"', 'corpus = "none"').replace('name = "sample"', 'name = "mine"')
-    )
-    (tmp_path / "recipes" / "sample.toml").write_text((project / "configs" / "recipes" / "sample.toml").read_text())
+@pytest.fixture
+def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No files, no token, and no way out: the landing root."""
+
+    def no_network(*arguments: object, **named: object) -> None:
+        raise AssertionError("a plan asks nobody over the network")
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("MEDMAX_LANDING", str(tmp_path / "landing"))
-    assert cli.main(["plan", "--json", "--config", str(tmp_path / "mine.toml")]) == 0
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    return tmp_path / "landing"
+
+
+def test_the_papers_build_on_an_empty_machine_says_what_is_locked_and_how_much_would_be_fetched(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(project / "configs" / "medmax_7b.toml")
+    started = time.monotonic()
+    assert cli.main(["plan", "--json", "--config", config]) == 0
+    assert time.monotonic() - started < 10
     plan = {item["key"]: item for item in map(json.loads, lines(capsys))}
-    assert plan["pmc_oa/raw"]["action"] == "locked"
-    assert "images.zip" in plan["pmc_oa/raw"]["reason"]
+    assert plan["mimic_cxr/raw"]["action"] == "locked"
+    assert "PhysioNet" in plan["mimic_cxr/raw"]["cure"]
+    assert plan["mimic_cxr/curated"]["action"] == "locked"
+    assert plan["quilt_instruct/raw"]["action"] == "locked"
+    assert "HF_TOKEN" in plan["quilt_instruct/raw"]["cure"]
+    assert plan["pmc_oa/raw"]["action"] == "fetch"
+    assert plan["pmc_oa/raw"]["bytes"] > 20 * 10**9
+    assert {"path": "pmc_oa/images.zip", "bytes": plan["pmc_oa/raw"]["files"][-1]["bytes"]} in plan["pmc_oa/raw"][
+        "files"
+    ]
+    assert plan["pmc_oa/samples"] | {"action": "after"} == plan["pmc_oa/samples"]
+    assert plan["weights/anole_7b"]["action"] == "fetch"
+    assert plan["base_model"]["action"] == "after"
+    assert not empty_machine.exists()
+
+
+def test_the_papers_plan_ends_in_a_sum_that_counts_shared_files_once(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(project / "configs" / "medmax_7b.toml")
+    assert cli.main(["plan", "--json", "--config", config]) == 0
+    files = [file for line in lines(capsys) for file in json.loads(line)["files"]]
+    once = {file["path"]: file["bytes"] or 0 for file in files}
+    assert len(once) < len(files)
+    assert cli.main(["plan", "--config", config]) == 0
+    last = lines(capsys)[-1]
+    assert last.startswith(f"Would fetch {len(once)} files, {sum(once.values()) / 1e9:.1f} GB")
+
+
+def test_the_papers_build_has_all_sources_of_the_paper(project: Path) -> None:
+    settings = load(project / "configs" / "medmax_7b.toml")
+    mixture = settings.recipes["medmax_7b"].mixture
+    assert len({*mixture.required, *mixture.optional}) == 13
+    assert not mixture.admit_credentialed
+    assert set(SOURCES) - set(settings.build.sources) == {"medmax_data"}
+
+
+def sources_of(project: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert cli.main(["sources", "--json", "--config", str(project / "configs" / "medmax_7b.toml")]) == 0
+    return {item["key"]: item for item in map(json.loads, lines(capsys))}
+
+
+def test_every_source_and_all_weights_are_listed_before_any_build(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = sources_of(project, capsys)
+    assert set(listed) == {*SOURCES, *PUBLISHED}
+    assert {item["section"] for item in listed.values()} == {"source", "weights"}
+    for item in listed.values():
+        assert item["state"] in ("locked", "ready to fetch")
+        assert item["page"].startswith("https://")
+        assert item["licence"]
+        assert item["licence_read"]
+        assert item["expected"]
+        assert (item["state"] == "locked") == bool(item["missing"])
+    assert listed["mimic_cxr"]["credentialed"] is True
+    assert listed["mimic_cxr"]["rows"] == 377_110
+    assert listed["chameleon_7b"]["state"] == "locked"
+    assert listed["anole_7b"]["state"] == "ready to fetch"
+    assert listed["medmax_data"]["in_build"] is False
+
+
+def test_a_placed_file_changes_what_is_listed_at_once(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = empty_machine / "vqa_rad"
+    (folder / "VQA_RAD Image Folder").mkdir(parents=True)
+    (folder / "VQA_RAD Dataset Public.json").write_text("[]")
+    half = sources_of(project, capsys)["vqa_rad"]
+    assert (half["state"], half["found_files"], half["found_bytes"]) == ("locked", 1, 2)
+    assert any("VQA_RAD Image Folder" in path for path in half["missing"])
+    (folder / "VQA_RAD Image Folder" / "synpic1.jpg").write_bytes(b"x")
+    whole = sources_of(project, capsys)["vqa_rad"]
+    assert (whole["state"], whole["missing"], whole["cure"]) == ("unlocked", [], "")
+
+
+def test_a_table_for_people_names_what_is_missing_and_how_to_get_it(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sources", "--config", str(project / "configs" / "medmax_7b.toml")]) == 0
+    printed = capsys.readouterr().out
+    assert "WEIGHTS" in printed
+    assert "to unlock: Complete PhysioNet's training" in printed
+    assert "would be fetched: 2 files" in printed
+
+
+def test_what_is_pinned_here_is_printed_as_a_builds_table(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pin(
+        empty_machine / "weights" / "anole_7b",
+        "mint-medmax/anole_7b_hf",
+        Pin(commit="b" * 40, wanted={"config.json": 1}),
+    )
+    assert cli.main(["sources", "--pins", "--config", str(project / "configs" / "medmax_7b.toml")]) == 0
+    table = tomllib.loads(capsys.readouterr().out)["pins"]
+    assert table["anole_7b"] == "b" * 40
+    assert all(len(commit) == 40 for commit in table.values())
+
+
+def test_a_landing_folder_that_leads_astray_is_told_and_the_others_are_listed(
+    project: Path, empty_machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_machine / "vqa_rad").mkdir(parents=True)
+    (empty_machine / "vqa_rad" / "VQA_RAD Dataset Public.json").symlink_to("/etc/hosts")
+    listed = sources_of(project, capsys)
+    assert listed["vqa_rad"]["state"] == "locked"
+    assert "link" in listed["vqa_rad"]["reason"]
+    assert listed["slake"]["state"] == "ready to fetch"
+
+
+def test_the_page_of_sources_is_the_records(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["sources", "--docs"]) == 0
+    printed = capsys.readouterr().out
+    page = (project / "docs" / "sources.md").read_text(encoding="utf-8")
+    assert page == printed, "a record changed: run `medmax sources --docs > docs/sources.md`"
 
 
 def test_sources_are_listed_with_licence_and_access(capsys: pytest.CaptureFixture[str]) -> None:

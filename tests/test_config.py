@@ -37,7 +37,9 @@ def changed(project: Path, tmp_path: Path, old: str, new: str, file: str = "samp
         ("base = true", 'base = "yes"', "evaluation.base is 'yes', expected bool"),
         ('recipes = ["sample"]', "", "recipes is missing"),
         ('name = "sample"', 'name = "other"', "expected 'sample'"),
-        ('sources = ["mimic_cxr", "pmc_oa", "vqa_rad"]', 'sources = ["pmc_oa"]', "vqa_rad"),
+        ('"vqa_rad"', '"pmc_vqa"', "mixture names .*vqa_rad"),
+        ("[curation]", '[variants]\nmoon = "full"\n[curation]', "variants names .*moon"),
+        ("[curation]", '[pins]\npmc_oa = "main"\n[curation]', "pins of .*pmc_oa.* are no commits"),
     ],
 )
 def test_a_build_that_says_something_wrong_is_refused(

@@ -84,12 +84,10 @@ def token_is_here() -> bool:
     return Path(os.environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser().is_file()
 
 
-def by_hand(record: Publisher, landing: Path) -> tuple[ExpectedFile, ...]:
+def by_hand(record: Publisher, here: Held) -> tuple[ExpectedFile, ...]:
     """Required files that are absent and that no fetch brings; of a group, only where no member comes by itself."""
     served = {item.group for item in record.files if item.group and way(record, item) != "hand"}
-    return tuple(
-        item for item in held(record, landing).required if way(record, item) == "hand" and item.group not in served
-    )
+    return tuple(item for item in here.required if way(record, item) == "hand" and item.group not in served)
 
 
 def in_words(items: Sequence[ExpectedFile]) -> str:
@@ -101,9 +99,9 @@ def in_words(items: Sequence[ExpectedFile]) -> str:
     return "; ".join(f"either {' or '.join(words)}" if len(words) > 1 else words[0] for words in told.values())
 
 
-def _wanted(record: Publisher, landing: Path, kind: str, origin: str) -> Wanted:
+def _wanted(record: Publisher, landing: Path, here: Held, kind: Literal["hub", "url"]) -> Wanted:
     """What is still to come by one way."""
-    folder = landing / record.folder
+    folder, origin = landing / record.folder, URL if kind == "url" else record.access.repo
     pin = read_pin(folder, origin)
     mine = [item for item in record.files if way(record, item) == kind]
     patterns = [pattern(item.path) for item in mine]
@@ -116,7 +114,7 @@ def _wanted(record: Publisher, landing: Path, kind: str, origin: str) -> Wanted:
     groups = {item.group for item in mine if item.group and item.path in coming}
     items = tuple(
         item
-        for item in held(record, landing).missing
+        for item in here.missing
         if item in mine and item.path not in {*pin.absent, *coming} and item.group not in groups
     )
     if not begun and all(item.optional for item in items):
@@ -132,10 +130,10 @@ def pending(record: Publisher, landing: Path, pin: str = "") -> Pending | None:
         landing: root of the landing folders.
         pin: the commit that the build's file pins, or empty.
     """
-    by_hub, by_url = (
-        _wanted(record, landing, "hub", record.access.repo),
-        _wanted(record, landing, "url", URL),
-    )
+    if all(way(record, item) == "hand" for item in record.files):
+        return None
+    here = held(record, landing)
+    by_hub, by_url = _wanted(record, landing, here, "hub"), _wanted(record, landing, here, "url")
     files = [*_listed(record, by_hub), *_listed(record, by_url)]
     if not files:
         return None
@@ -148,7 +146,7 @@ def pending(record: Publisher, landing: Path, pin: str = "") -> Pending | None:
         files=tuple(files),
         origin=" and ".join(origins),
         lock=_closed(record, landing, pin) if any(by_hub) else None,
-        missing=in_words(by_hand(record, landing)),
+        missing=in_words(by_hand(record, here)),
     )
 
 
@@ -232,10 +230,10 @@ def bring(record: Publisher, landing: Path, pin: str, log: Log) -> Lock | None:
 def _bring(record: Publisher, landing: Path, pin: str, log: Log) -> None:
     from medmax_pipeline.ingest import hub, url
 
-    by_url = _wanted(record, landing, "url", URL)
+    by_url = _wanted(record, landing, held(record, landing), "url")
     if any(by_url):
         url.bring(record, landing, by_url, log)
-    by_hub = _wanted(record, landing, "hub", record.access.repo)
+    by_hub = _wanted(record, landing, held(record, landing), "hub")
     if any(by_hub):
         hub.bring(record, landing, by_hub, commit_of(record, landing, pin), log)
 

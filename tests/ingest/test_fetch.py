@@ -85,7 +85,8 @@ def test_of_an_absent_group_the_first_counts(tmp_path: Path) -> None:
 
 def test_an_alternative_by_hand_is_not_missing_where_another_is_fetched(tmp_path: Path) -> None:
     group = (replace(ZIPS, group="p"), ExpectedFile("images/**", "unpacked", group="p", by_hand=True))
-    assert fetch.by_hand(hub_source(*group), tmp_path) == ()
+    record = hub_source(*group)
+    assert fetch.by_hand(record, fetch.held(record, tmp_path)) == ()
 
 
 def test_by_hand_alternatives_are_told_as_such(tmp_path: Path) -> None:
