@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from medmax_pipeline.ingest.described import Described
@@ -67,10 +68,11 @@ def carry_over(previous: Artifact, code_version: str, store: Path, raw: Artifact
         return 0
     now = containers(files_of(raw.folder))
     same = {file for file, digest in containers(before).items() if now.get(file) == digest}
-    wanted = set(to.missing().tolist())
+    wanted = np.zeros(len(index), np.bool_)
+    wanted[to.missing()] = True
     taken = 0
     for rows in _batches(previous.folder / IMAGES):
-        known = [(number, probe) for number, probe in _still_there(rows, same, index) if number in wanted]
+        known = [(number, probe) for number, probe in _still_there(rows, same, index) if wanted[number]]
         to.put(known)
         taken += len(known)
     return taken

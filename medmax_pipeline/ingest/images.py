@@ -15,7 +15,8 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from medmax_pipeline.errors import ImageError
@@ -28,6 +29,8 @@ FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP")
 """Decoders that outside bytes may reach; the published sets hold png, jpg, tif and bmp."""
 MAX_PIXELS: Final = 89_478_485
 """More is refused before decoding. Pillow's own limit, at which it warns; radiographs have some 10 million."""
+LARGE_PX: Final = 16 << 20
+"""Larger pictures are decoded one at a time, whatever the number of threads: the largest take up to 1.4 GB."""
 STRIP_PX: Final = 1 << 16
 """Pixels digested at a time: they stay in the processor's cache, which is four times as fast as the whole picture."""
 DECODER_ERRORS: Final = (
@@ -48,6 +51,8 @@ CLEAR_MODES: Final = ("LA", "PA", "RGBA", "La", "RGBa")
 """Modes with transparency; others may carry one colour of it in their metadata."""
 DEEP_MODES: Final = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 """Modes deeper than 8 bits a channel, grey all of them. They stay as they are: no rule here flattens them."""
+
+_LARGE: Final = Lock()
 
 IMAGE_EMPTY: Final = "image_empty"
 IMAGE_NOT_AN_IMAGE: Final = "image_not_an_image"
@@ -83,7 +88,7 @@ def probe(data: bytes) -> Probe:
     """
     from medmax_pipeline.ingest.phash import perceptual_hash
 
-    with _opened(data) as image:
+    with _opened(data) as image, _LARGE if image.width * image.height > LARGE_PX else nullcontext():
         kind, mode = str(image.format), image.mode
         flat = flatten(image)
         return Probe(

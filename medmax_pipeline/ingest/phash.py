@@ -20,6 +20,8 @@ LOWEST: Final = 8
 GAP: Final = 2.0
 """How many times finer than the cells whole pixels are averaged first; it halves the cost of large pictures and moves
 cells by less than a level."""
+STRIP_ROWS: Final = 256
+"""Rows of a deep picture that are scaled at a time, in float64."""
 _ANGLES: Final = np.pi / CELLS * np.outer(np.arange(LOWEST), np.arange(CELLS) + 0.5)
 _DCT: Final = np.rint(np.cos(_ANGLES) * (1 << 14)).astype(np.int64)
 """(8, 32): the lowest frequencies, scaled by 2^14 and rounded; every row but the first sums to 0 exactly."""
@@ -48,13 +50,19 @@ def _cells(flat: Image.Image) -> npt.NDArray[np.int64]:
 
 def _deep_cells(deep: Image.Image) -> npt.NDArray[np.int64]:
     """Cells of a deep picture; values that are no number count as the smallest."""
-    values = np.asarray(deep).astype(np.float64)
+    values = np.asarray(deep)
     finite = np.isfinite(values)
     if not finite.any():
         return np.zeros((CELLS, CELLS), dtype=np.int64)
-    low, high = values[finite].min(), values[finite].max()
-    values = np.where(finite, values, low)
-    scaled = ((values / 2 - low / 2) / max(high / 2 - low / 2, np.finfo(np.float64).tiny)).astype(np.float32) * 255
+    some = values.flat[int(finite.argmax())]
+    low = float(values.min(where=finite, initial=some))
+    high = float(values.max(where=finite, initial=some))
+    span = max(high / 2 - low / 2, np.finfo(np.float64).tiny)
+    scaled = np.zeros(values.shape, np.float32)
+    for top in range(0, len(values), STRIP_ROWS):
+        strip = slice(top, top + STRIP_ROWS)
+        level = np.where(finite[strip], values[strip], low) / 2 - low / 2
+        scaled[strip] = (level / span).astype(np.float32) * 255
     small = np.asarray(Image.fromarray(scaled).resize((CELLS, CELLS), Image.Resampling.BOX))
     cells: npt.NDArray[np.int64] = np.rint(small).astype(np.int64)
     return cells
