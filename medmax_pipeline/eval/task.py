@@ -113,9 +113,8 @@ BIOMEDCLIP = Metric(
     meaning="cosine of picture and text in BiomedCLIP's space, the paper's metric (section 5)",
     lock=Lock(
         "BiomedCLIP's weights are not among this build's weights, and no scorer here reads them yet.",
-        "Needs microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 (open_clip_config.json and "
-        "open_clip_pytorch_model.bin converted to safetensors) under landing/similarity_model/, the open_clip_torch "
-        "package, and a similarity_model step that loads them.",
+        "Needs microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 under landing/weights/biomedclip/ (fetched where "
+        'the build says similarity_model = { kind = "published", name = "biomedclip" }), and a version that reads it.',
     ),
 )
 """The paper's measure of captions and generated pictures; locked until its weights and a scorer are here."""

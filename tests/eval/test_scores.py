@@ -59,7 +59,7 @@ def test_a_locked_metric_keeps_its_row_without_a_value() -> None:
     locked = found["biomedclip_score"]
     assert (locked.status, locked.value, locked.low, locked.n) == ("locked", None, None, 1)
     assert "weights" in locked.reason
-    assert "landing/similarity_model/" in locked.cure
+    assert "landing/weights/biomedclip/" in locked.cure
     assert found["token_f1"].value == 0.5
 
 
