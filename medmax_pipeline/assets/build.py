@@ -25,6 +25,7 @@ KINDS: Mapping[str, set[str]] = {
     "base_model": {"pytorch", "huggingface"},
     "image_tokenizer": {"pytorch"},
     "image_codes": {"pytorch", "parquet"},
+    "published_tokens": {"parquet"},
     "eval": {"parquet"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from medmax_pipeline import config, graph
 from medmax_pipeline.arrow import read_samples, samples_to_table
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import write_table
@@ -109,7 +111,7 @@ def test_a_text_that_was_cut_off_is_told_with_its_place(small: Small) -> None:
 
 def test_a_separator_after_each_reply_is_told_apart_from_other_words(small: Small) -> None:
     turns = tuple(Turn(role, role) for role in ("user", "assistant", "user", "assistant"))
-    chat = Sample(**{**{name: getattr(sample(3), name) for name in Sample.__slots__}, "turns": turns})
+    chat = replace(sample(3), turns=turns)
     ids, voc = small.ids(chat), small.sequencer.vocabulary
     assert small.verdict(chat, ids).verdict == "agree"
     marked = [voc.sep if token == voc.eos else token for token in ids[:-1]] + ids[-1:]
@@ -243,3 +245,12 @@ def test_the_summary_tells_how_many_codes_agree_and_whose_licence_holds(checked:
     assert (summary["agree"], summary["codes_differing"], summary["codes_compared"]) == (5, CODES_CHANGED, 6 * 64)
     assert checked.manifest.licences == (source("medmax_data").licence.name,)
     assert not checked.manifest.credentialed
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_step_is_in_the_graph_of_a_build_that_has_the_published_set_alone(project: Path, wanted: bool) -> None:
+    settings = config.load(project / "configs" / "sample.toml")
+    others = tuple(key for key in settings.build.sources if key != "medmax_data")
+    build = replace(settings.build, sources=(*others, "medmax_data") if wanted else others, recipes=())
+    keys = {step.key for step in graph.steps(replace(settings, build=build, recipes={}))}
+    assert ("published_tokens" in keys) is wanted
