@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.errors import RowError, StoreError
-from medmax_pipeline.files import sha256_bytes, sha256_file
+from medmax_pipeline.files import sha256_bytes, sha256_file, write_table
 from medmax_pipeline.ingest.images import Probe, probe
 from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.ingest.samples import adapt_row
@@ -201,6 +202,33 @@ def test_no_seek_points_come_where_no_sample_needs_them(tmp_path: Path) -> None:
     (folder / "images.tar.gz").write_bytes(tar_bytes({"x/a.jpg": picture(1, "JPEG")}, "gz"))
     _, made = make(tmp_path / "store", tmp_path, packed_vqa_rad())
     assert not (made.folder / "seek").exists()
+
+
+def test_pictures_inside_a_table_are_described_and_read_from_it(tmp_path: Path) -> None:
+    values = [picture(1), None, picture(3)]
+    lines = [{"n": number, "image": {"bytes": data, "path": None}} for number, data in enumerate(values)]
+    kind = pa.schema([("n", pa.int64()), ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))])
+    write_table(tmp_path / "vqa_rad" / "data.parquet", pa.Table.from_pylist(lines, schema=kind))
+
+    def adapt(row: Any) -> Draft:
+        turns = (Turn("user", "<image>?"), Turn("assistant", "!"))
+        return Draft(str(row["n"]), "train", "vqa_open", turns, (row["image"] or ImageRef("", "gone"),))
+
+    record = replace(
+        source("vqa_rad"),
+        files=(ExpectedFile("data.parquet", "rows and pictures", pictures=True),),
+        rows=lambda files: files.parquet("data.parquet"),
+        adapt=adapt,
+    )
+    _, made = make(tmp_path / "store", tmp_path, record)
+    assert [sample.extra for sample in read_samples(made.folder / "samples.parquet")] == ["{}", "{}"]
+    assert [(row["kind"], row["member"]) for row in table(made, "images")] == [
+        ("parquet", "image/0"),
+        ("parquet", "image/2"),
+    ]
+    assert made.manifest.summary["pictures_unused"] == 0
+    with ImageReader(tmp_path, [made.folder / "images.parquet"]) as reader:
+        assert reader.read(sha256_bytes(picture(3))) == picture(3)
 
 
 def test_a_credentialed_row_of_an_open_source_makes_the_artifact_credentialed(tmp_path: Path) -> None:
