@@ -113,7 +113,7 @@ BIOMEDCLIP = Metric(
     meaning="cosine of picture and text in BiomedCLIP's space, the paper's metric (section 5)",
     lock=Lock(
         "BiomedCLIP's weights are not among this build's weights, and no scorer here reads them yet.",
-        "Needs microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 under landing/weights/biomedclip/ (fetched where "
+        "Needs microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224 under landing/weights/biomedclip/ (fetched if "
         'the build says similarity_model = { kind = "published", name = "biomedclip" }), and a version that reads it.',
     ),
 )
