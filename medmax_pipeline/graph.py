@@ -16,14 +16,21 @@ from medmax_pipeline.config import Build, Settings
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, leakage_step
 from medmax_pipeline.eval.steps import eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
+from medmax_pipeline.ingest.weights import weights_step
 from medmax_pipeline.ledger import Ledger, Planned
-from medmax_pipeline.models.steps import base_model_step, image_tokenizer_step, text_tokenizer_step
+from medmax_pipeline.models.published import published
+from medmax_pipeline.models.steps import (
+    base_model_step,
+    image_tokenizer_step,
+    similarity_model_step,
+    text_tokenizer_step,
+)
 from medmax_pipeline.report.steps import report_step
 from medmax_pipeline.sample.step import corpus_step
 from medmax_pipeline.shards.steps import shards_step
 from medmax_pipeline.sources import source
 from medmax_pipeline.steps import Step, in_order
-from medmax_pipeline.tokens.steps import image_codes_step
+from medmax_pipeline.tokens.steps import image_codes_step, published_tokens_step
 from medmax_pipeline.training.steps import checkpoint_step
 
 EVALUATION = ("eval/", "scores/")
@@ -55,6 +62,20 @@ def eval_steps(build: Build) -> Mapping[str, list[Step]]:
     }
 
 
+def _weights(build: Build) -> Iterator[Step]:
+    """Published files first, then what is made of them."""
+    named = [build.image_tokenizer, build.text_tokenizer, build.base_model]
+    if build.similarity_model is not None:
+        named.append(build.similarity_model)
+    for name in sorted({weights.name for weights in named if weights.kind == "published"}):
+        yield weights_step(published(name), build.pins.get(name, ""))
+    yield image_tokenizer_step(build.image_tokenizer)
+    yield text_tokenizer_step(build.text_tokenizer)
+    yield base_model_step(build.base_model)
+    if build.similarity_model is not None:
+        yield similarity_model_step(build.similarity_model)
+
+
 def _all(settings: Settings) -> Iterator[Step]:
     build = settings.build
     corpus = build.corpus == "sample"
@@ -67,12 +88,13 @@ def _all(settings: Settings) -> Iterator[Step]:
         yield samples_step(record, variant)
     yield duplicates_step(build.sources, build.curation.duplicates)
     yield leakage_step(build.sources, build.curation.leakage)
-    for key in build.sources:
+    trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
+    for key in trained:
         yield curated_step(key, build.curation)
-    yield image_tokenizer_step(build.image_tokenizer)
-    yield text_tokenizer_step(build.text_tokenizer)
-    yield base_model_step(build.base_model)
-    yield image_codes_step(build.sources)
+    yield from _weights(build)
+    yield image_codes_step(build.sources, trained)
+    if "medmax_data" in build.sources:
+        yield published_tokens_step()
     for recipe in settings.recipes.values():
         yield shards_step(recipe, build.sources)
         yield checkpoint_step(recipe)
@@ -80,7 +102,7 @@ def _all(settings: Settings) -> Iterator[Step]:
         yield from steps
     for name in settings.recipes:
         yield scores_step(name, build.evaluation.tasks, build.evaluation.base)
-    yield report_step(tuple(settings.recipes), build.sources, build.evaluation.tasks, build.evaluation.base)
+    yield report_step(tuple(settings.recipes), build.sources, trained, build.evaluation.tasks, build.evaluation.base)
 
 
 def steps(settings: Settings) -> list[Step]:
