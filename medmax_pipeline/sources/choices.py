@@ -13,6 +13,7 @@ from typing import Final
 from medmax_pipeline.sources.text import clean
 
 LETTERS: Final = "ABCDEFGHIJ"
+_LINE = re.compile(r"^[ \t]*\(?[A-J][ \t]*[:.)][ \t]*\S.*$", re.MULTILINE)
 _PREFIX = re.compile(r"^\(?([A-Ja-j])\s*([:.)])\s*")
 
 
@@ -35,6 +36,14 @@ def letter_before(text: object) -> str:
     """The letter that an option or answer opens with, in upper case; empty where it opens with none."""
     found = _PREFIX.match(clean(text))
     return found.group(1).upper() if found else ""
+
+
+def options_in(prompt: str) -> tuple[str, ...]:
+    """The options inside a prompt, one a line behind the letters from A on; none where they are written otherwise."""
+    found = [match.group(0) for match in _LINE.finditer(prompt)]
+    if len(found) < 2 or "".join(map(letter_before, found)) != LETTERS[: len(found)]:
+        return ()
+    return tuple(read_option(line, letter) for line, letter in zip(found, LETTERS, strict=False))
 
 
 def lettered(question: str, options: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.files import digest_of
 from medmax_pipeline.records import IMAGE, Draft, Drop, Kind, Turn, picture
-from medmax_pipeline.sources.choices import LETTERS, letter_before, read_option
+from medmax_pipeline.sources.choices import LETTERS, letter_before, options_in
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
 from medmax_pipeline.sources.text import clean, need
 
@@ -48,7 +48,6 @@ TASKS: Final[Mapping[str, Mapping[Place, Kind]]] = MappingProxyType(
     }
 )
 """The card's task names in lower case, and the kind by where the picture stands."""
-_OPTION = re.compile(r"^\s*\(?([A-J])\s*[:.)]\s*\S.*$", re.MULTILINE)
 
 
 def rows(files: RowFiles) -> Iterator[Row]:
@@ -133,12 +132,10 @@ def _answered(draft: Draft) -> Draft:
     answer = clean(draft.answer)
     if answer.lower().rstrip(".") in ("yes", "no"):
         return replace(draft, kind="vqa_closed", answer=answer.lower().rstrip("."))
-    lines = [match.group(0) for match in _OPTION.finditer(draft.turns[-2].text)]
-    letters = "".join(letter_before(line) for line in lines)
+    options = options_in(draft.turns[-2].text)
     chosen = answer if len(answer) == 1 else letter_before(answer)
-    if len(lines) < 2 or letters != LETTERS[: len(lines)] or not chosen or chosen not in letters:
+    if not chosen or chosen not in LETTERS[: len(options)]:
         return replace(draft, answer=answer)
-    options = tuple(read_option(line, letter) for line, letter in zip(lines, letters, strict=True))
     return replace(draft, kind="vqa_mcq", options=options, answer=chosen)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
@@ -21,7 +20,7 @@ from typing import Any, Final
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.files import digest_of
 from medmax_pipeline.records import IMAGE, Draft, Drop, Kind, Turn, picture
-from medmax_pipeline.sources.choices import LETTERS, letter_before, read_option
+from medmax_pipeline.sources.choices import LETTERS, options_in
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
 from medmax_pipeline.sources.text import clean, lines, need
 
@@ -39,7 +38,6 @@ ANSWER_NOT_A_LETTER: Final = "answer_not_a_letter"
 ANSWER_NOT_AN_OPTION: Final = "answer_not_an_option"
 CAPTION_EMPTY: Final = "caption_empty"
 IMAGE_NOT_NAMED: Final = "image_not_named"
-_OPTION = re.compile(r"^\s*\(?([A-J])\s*[:.)]\s*\S.*$", re.MULTILINE)
 
 
 def rows(files: RowFiles) -> Iterator[Row]:
@@ -105,18 +103,10 @@ def _choice(row: Mapping[str, Any]) -> Made:
         return Drop(QUESTION_EMPTY)
     if len(answer) != 1 or answer not in LETTERS:
         return Drop(ANSWER_NOT_A_LETTER, answer[:80])
-    options = read_options(question)
+    options = options_in(question)
     if options and answer not in LETTERS[: len(options)]:
         return Drop(ANSWER_NOT_AN_OPTION, answer)
     return {"kind": "vqa_mcq", "turns": _said(f"{IMAGE}{question}", answer), "answer": answer, "options": options}
-
-
-def read_options(prompt: str) -> tuple[str, ...]:
-    """The options inside a prompt, one a line behind the letters from A on; none where they are written otherwise."""
-    found = [match.group(0) for match in _OPTION.finditer(prompt)]
-    if "".join(letter_before(line) for line in found) != LETTERS[: len(found)]:
-        return ()
-    return tuple(read_option(line, letter) for line, letter in zip(found, LETTERS, strict=False))
 
 
 def _captioning(row: Mapping[str, Any]) -> Made:

@@ -41,7 +41,7 @@ REPORT_EMPTY: Final = "report_empty"
 METADATA_COLUMNS: Final = ("ViewPosition", "PerformedProcedureStepDescription", "Rows", "Columns")
 _NUMBER = re.compile(r"[0-9]{8}")
 _DICOM = re.compile(r"[0-9A-Za-z-]+")
-_ADDENDUM_RULE = re.compile(r"^\s*_{5,}\s*$", re.MULTILINE)
+_ADDENDUM_RULE = re.compile(r"^[ \t]*_{5,}[ \t]*$", re.MULTILINE)
 _HEADER = re.compile(r"^[ \t]{0,3}([A-Za-z][A-Za-z ()/,\-]{2,40}?)[ \t]*:", re.MULTILINE)
 _NAMES: Final[Mapping[str, str]] = {
     "findings": "findings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -38,6 +39,12 @@ def test_a_colon_in_a_sentence_opens_no_section() -> None:
 def test_an_addendum_on_top_does_not_hide_the_report() -> None:
     addendum = " ADDENDUM  Discussed by phone.\n ______________________________________\n"
     assert conclusion(addendum + HEAD + " IMPRESSION:  Small effusion.\n") == "Small effusion."
+
+
+def test_a_report_of_blank_lines_alone_takes_no_time() -> None:
+    started = time.process_time()
+    assert conclusion(HEAD + " \n" * 300_000) == ""
+    assert time.process_time() - started < 5
 
 
 def test_the_last_impression_wins_over_a_wet_read() -> None:
