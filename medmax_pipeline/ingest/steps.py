@@ -54,7 +54,7 @@ def raw_step(source: Source, corpus: bool, variant: str = "", pin: str = "") -> 
         key=f"{source.key}/raw",
         run=run,
         code_version=RAW_VERSION,
-        needs=(Need("sample_corpus", source.key),) if corpus else (),
+        needs=(Need("sample_corpus", source.folder),) if corpus else (),
         external=external,
         lock=lock,
         fetch=None if corpus else fetch_of(source, pin),
