@@ -128,7 +128,8 @@ def retry(arguments: argparse.Namespace) -> int:
         for item in found:
             print(json.dumps(room.to_json(item)))
     else:
-        print("\n".join(room.to_text(found, REBUILD)))
+        build = f"MEDMAX_CONFIG={arguments.config} " if arguments.config else ""
+        print("\n".join(room.to_text(found, build + REBUILD)))
     return 0
 
 

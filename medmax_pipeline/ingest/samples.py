@@ -176,9 +176,8 @@ def _describe(
         carried = carry_over(run.previous, code_version, run.store, raw, described, index)
     opened = Prober(index, files, digests).complete(described, run.work, f"{key}: opening", run.log)
     told = f"{key}: {len(described.numbers):,} pictures are named, {opened:,} of them were opened now"
-    if recalled or carried:
-        told += f", {recalled:,} before the step was cut off, {carried:,} by the published version"
-    run.log(told)
+    told += f", {recalled:,} before the step was cut off" if recalled else ""
+    run.log(told + (f", {carried:,} for the published version" if carried else ""))
 
 
 def _copy(source: Path, target: Path) -> None:
