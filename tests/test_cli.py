@@ -190,6 +190,7 @@ def test_sources_are_listed_with_licence_and_access(capsys: pytest.CaptureFixtur
     listed = {item["key"]: item for item in map(json.loads, lines(capsys))}
     assert listed["mimic_cxr"]["credentialed"] is True
     assert listed["vqa_rad"]["licence"] == "CC0-1.0"
+    assert listed["vqa_rad"]["state"] == "laid out by the build"
     assert cli.main(["sources"]) == 0
     assert "vqa_rad" in capsys.readouterr().out
 

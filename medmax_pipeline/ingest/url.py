@@ -238,7 +238,7 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     check_address(url, local=_is_local(url))
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
+        urllib.request.ProxyHandler({} if _is_local(url) else None),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),

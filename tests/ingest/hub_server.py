@@ -60,6 +60,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int = 0
     """Bytes of the body after which the connection is closed; 0: not cut."""
+    stall: bool = False
+    """Whether the connection stays open and silent after those bytes, until the client is gone."""
     times: int = 1
 
 
@@ -159,6 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault is not None and self.fault.cut:
             self.wfile.write(body[: self.fault.cut])
             self.wfile.flush()
+            if self.fault.stall:
+                self.rfile.read(1)
             self.close_connection = True
             return
         self.wfile.write(body)

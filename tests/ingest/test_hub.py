@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +22,7 @@ from medmax_pipeline.sources.record import Access, ExpectedFile, Source
 from tests.ingest.hub_server import Fault, Hub, Repo, commit, serving
 
 NAME = "somebody/pictures"
+PROJECT = Path(__file__).resolve().parent.parent.parent
 BIG = bytes(index * 7 % 251 for index in range(200_000))
 FILES = {"train.json": b'[{"a": 1}]\n', "images_0.zip": BIG, "images_1.zip": BIG[::-1], ".gitattributes": b"x"}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 200000\n"
@@ -40,6 +44,7 @@ def server(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_ENDPOINT", served.url)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf" / "token"))
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
@@ -347,6 +352,53 @@ def test_what_a_killed_client_left_is_cleared_and_a_whole_file_is_taken(server: 
     assert bring(record(), tmp_path) is None
     assert landed(tmp_path) == WANTED
     assert not staging.exists()
+
+
+FETCH_ALONE = """
+import sys
+from pathlib import Path
+from tests.ingest.test_hub import bring, record
+sys.exit(repr(bring(record(gated=True), Path(sys.argv[1]), log=None)))
+"""
+
+
+def start_alone(landing: Path, home: Path, endpoint: str) -> subprocess.Popen[str]:
+    """The same fetch in a process of its own, which finds hub and token as any client does."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": "hf_secret"}
+    environment |= {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", FETCH_ALONE, str(landing)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT
+    )
+
+
+def test_a_process_finds_hub_and_token_in_its_environment_and_tells_nobody(
+    server: Hub, repo: Repo, tmp_path: Path
+) -> None:
+    repo.gated = True
+    server.tokens["hf_secret"] = frozenset({NAME})
+    process = start_alone(tmp_path / "landing", tmp_path / "hf", server.url)
+    out, errors = process.communicate(timeout=60)
+    assert errors.strip().endswith("None"), errors
+    assert landed(tmp_path / "landing") == WANTED
+    assert "hf_secret" not in out + errors
+
+
+def test_a_fetch_that_is_killed_is_taken_up_by_the_next_build(server: Hub, tmp_path: Path) -> None:
+    server.tokens["hf_secret"] = frozenset({NAME})
+    server.faults.append(Fault("GET", "images_1.zip", cut=50_000, stall=True))
+    process = start_alone(tmp_path / "landing", tmp_path / "hf", server.url)
+    waiting = threading.Event()
+    while not server.bodies("images_1.zip") and process.poll() is None:
+        waiting.wait(0.02)
+    process.kill()
+    process.communicate(timeout=60)
+    assert list(landed(tmp_path / "landing")) == ["images_0.zip"]
+    server.seen.clear()
+    assert bring(record(), tmp_path / "landing") is None
+    assert landed(tmp_path / "landing") == WANTED
+    assert server.bodies("images_0.zip") == []
+    assert not (tmp_path / "landing" / "pictures" / fetch.STAGING).exists()
 
 
 def test_optional_files_come_along_where_the_hub_has_them(server: Hub, tmp_path: Path) -> None:
