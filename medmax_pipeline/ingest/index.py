@@ -1,34 +1,28 @@
 """From the name of a picture or a file to its place, over what raw has listed.
 
-A million names stay in some 100 bytes each: Arrow columns of folders and base names, and sorted hashes to find them.
-Listing places belongs to `raw.py`, reading them to `places.py`.
+Sorted hashes of base names find candidates among a million in some microseconds. Listing places belongs to `raw.py`,
+holding them to `place_table.py`, reading them to `places.py`.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.ingest.landing import pattern
-from medmax_pipeline.ingest.places import KINDS, Place
+from medmax_pipeline.ingest.place_table import LOOSE, TABLE, PlaceTable, composed
+from medmax_pipeline.ingest.places import Place
 from medmax_pipeline.ingest.raw import FILES, MEMBERS, QUARANTINE
 from medmax_pipeline.records import ImageRef
 
 IMAGE_MISSING: Final = "image_missing"
 IMAGE_AMBIGUOUS: Final = "image_ambiguous"
 IMAGE_REFUSED: Final = "image_refused"
-_LOOSE: Final = KINDS.index("loose")
-_TABLE: Final = KINDS.index("parquet")
-NUMBERS: Final = ("offset", "packed", "bytes", "crc")
-_SPLIT: Final = r"(?s)^(?P<folder>.*/)?(?P<base>[^/]*)$"
 
 
 class Fault(NamedTuple):
@@ -38,17 +32,13 @@ class Fault(NamedTuple):
     detail: str
 
 
-def _composed(name: str) -> str:
-    """The name with accents composed: archives made on other systems spell the same letters otherwise."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 class Index:
     """All places of one source's raw artifact, by number. Safe to share between threads."""
 
     def __init__(self, raw: Path) -> None:
         """Args: raw: published folder of the source's raw artifact."""
-        self._held = held = _Columns(raw / MEMBERS)
+        self._held = held = PlaceTable(raw / MEMBERS)
+        self._composed_folders = [composed(folder) for folder in held.folders]
         order = np.argsort(held.hashes, kind="stable")
         self._order = order.astype(np.int32)
         self._hashes = held.hashes[order]
@@ -61,20 +51,20 @@ class Index:
         """How many places lie in files that the record calls pictures, used or not."""
         self._refused: dict[str, list[tuple[str, str, str]]] = {}
         for row in _rows(raw / QUARANTINE, "file", "unit", "reason"):
-            name = _composed(row["unit"].replace("\\", "/"))
+            name = composed(row["unit"].replace("\\", "/"))
             self._refused.setdefault(name.rpartition("/")[2], []).append((row["file"], name, row["reason"]))
 
     def _count_pictures(self) -> int:
         held = self._held
         if not len(held.file):
             return 0
-        of_table = held.kind == _TABLE
+        of_table = held.kind == TABLE
         tables = np.zeros(len(held.files), bool)
         tables[held.file[of_table]] = True
         return int((self._pictured[held.file] & (of_table | ~tables[held.file])).sum())
 
     def __len__(self) -> int:
-        return len(self._held.file)
+        return len(self._held)
 
     def place(self, number: int) -> Place:
         """The place of this number, from 0 in raw's order.
@@ -82,16 +72,7 @@ class Index:
         Raises:
             IndexError: there is none.
         """
-        held = self._held
-        kind = KINDS[held.kind[number]]
-        member = "" if kind == "loose" else self._path(number)
-        offset, packed, size, crc = (int(column[number]) for column in held.numbers)
-        return Place(held.files[held.file[number]], member, kind, offset, packed, size, crc)
-
-    def _path(self, number: int) -> str:
-        """The member's name, or the file's where it is loose."""
-        held = self._held
-        return str(held.folders[held.folder[number]] + held.bases[number].as_py())
+        return self._held.place(number)
 
     def _called(self, path: str) -> list[int]:
         """Numbers of the places whose path is `path` or ends in `/` and `path`, a path with accents composed."""
@@ -101,7 +82,7 @@ class Index:
         last = int(np.searchsorted(self._hashes, key, "right"))
         numbers = np.sort(self._order[first:last]).tolist()
         if slash and numbers:
-            folders = self._held.composed
+            folders = self._composed_folders
             ids = self._held.folder[numbers].tolist()
             end = f"/{folder}/"
             numbers = [
@@ -109,7 +90,7 @@ class Index:
                 for number, own in zip(numbers, ids, strict=True)
                 if folders[own] == end[1:] or folders[own].endswith(end)
             ]
-        return [number for number in numbers if _composed(self._held.bases[number].as_py()) == base]
+        return [number for number in numbers if composed(self._held.base(number)) == base]
 
     def find(self, ref: ImageRef) -> int | Fault:
         """The one place that a row's name stands for.
@@ -124,14 +105,14 @@ class Index:
         """
         if ref.file and not ref.member:
             return self._find_loose(ref.file)
-        held, name = self._held, _composed(ref.member.removeprefix("./"))
+        held, name = self._held, composed(ref.member.removeprefix("./"))
         found: list[int] = []
         for number in self._called(name):
-            table = held.kind[number] == _TABLE
+            table = held.kind[number] == TABLE
             if ref.file:
-                if held.files[held.file[number]] != ref.file or held.kind[number] == _LOOSE:
+                if held.files[held.file[number]] != ref.file or held.kind[number] == LOOSE:
                     continue
-                if _composed(self._path(number)) == name:
+                if composed(self._held.path(number)) == name:
                     return number
             elif table or not self._pictured[held.file[number]]:
                 continue
@@ -140,13 +121,13 @@ class Index:
         return self._one(found, name, ref.file)
 
     def _find_loose(self, file: str) -> int | Fault:
-        for number in self._called(_composed(file)):
-            if self._held.kind[number] == _LOOSE and self._path(number) == file:
+        for number in self._called(composed(file)):
+            if self._held.kind[number] == LOOSE and self._held.path(number) == file:
                 return number
         return Fault(IMAGE_MISSING, f"no file {file!r}")
 
     def _one(self, found: list[int], name: str, file: str) -> int | Fault:
-        exact = [number for number in found if "/" in name and _composed(self._path(number)) == name]
+        exact = [number for number in found if "/" in name and composed(self._held.path(number)) == name]
         refused = [
             f"{each}::{unit}, not to be read ({reason})"
             for each, unit, reason in self._refused.get(name.rpartition("/")[2], [])
@@ -181,18 +162,12 @@ class Index:
             wanted: a path, globs as in `landing.pattern`. Values inside tables have no names here.
         """
         if "*" not in wanted:
-            numbers = self._called(_composed(wanted))
+            numbers = self._called(composed(wanted))
         else:
-            numbers = np.flatnonzero(self._base_like(wanted.rpartition("/")[2])).tolist()
+            numbers = self._held.bases_like(_end_of(wanted.rpartition("/")[2]))
             whole = pattern(f"**/{wanted}")
-            numbers = [number for number in numbers if whole.fullmatch(self._path(number))]
-        return sorted(self.place(number).name for number in numbers if self._held.kind[number] != _TABLE)
-
-    def _base_like(self, last: str) -> pa.ChunkedArray:
-        """Which base names may end a path that matches a pattern ending so."""
-        rest = last.rpartition("**")[2]
-        before = ".*" if "**" in last else ""
-        return pc.match_substring_regex(self._held.bases, f"(?s)^{before}{pattern(rest).pattern}$")
+            numbers = [number for number in numbers if whole.fullmatch(self._held.path(number))]
+        return sorted(self.place(number).name for number in numbers if self._held.kind[number] != TABLE)
 
     def place_of(self, name: str) -> Place:
         """The place that `names` calls so.
@@ -202,49 +177,16 @@ class Index:
         """
         file, _, member = name.partition("::")
         for path in (name, member) if member else (file,):
-            for number in self._called(_composed(path)):
-                if self._held.kind[number] != _TABLE and self.place(number).name == name:
+            for number in self._called(composed(path)):
+                if self._held.kind[number] != TABLE and self.place(number).name == name:
                     return self.place(number)
         raise ArchiveError(f"{name!r}: raw has listed no such file. Is it among the files that its record expects?")
 
 
-class _Columns:
-    """Raw's table of places, read batch by batch into its smallest form."""
-
-    def __init__(self, path: Path) -> None:
-        files: dict[str, int] = {}
-        folders: dict[str, int] = {}
-        bases: list[pa.Array] = []
-        with pq.ParquetFile(path) as table:
-            rows = table.metadata.num_rows
-            self.file, self.folder = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
-            self.kind, self.hashes = np.zeros(rows, np.int8), np.zeros(rows, np.int64)
-            self.numbers = [np.zeros(rows, np.int64) for _ in NUMBERS]
-            at = 0
-            for batch in table.iter_batches(batch_size=8192):
-                here = slice(at, at := at + batch.num_rows)
-                loose = pc.equal(batch.column("kind"), "loose")
-                paths = pc.if_else(loose, batch.column("file"), batch.column("member"))
-                split = pc.extract_regex(paths, _SPLIT)
-                base = pc.struct_field(split, "base")
-                bases.append(base)
-                self.file[here] = _numbered(batch.column("file"), files)
-                self.folder[here] = _numbered(pc.struct_field(split, "folder"), folders)
-                self.kind[here] = [KINDS.index(kind) for kind in batch.column("kind").to_pylist()]
-                self.hashes[here] = [hash(_composed(name)) for name in base.to_pylist()]
-                for held, name in zip(self.numbers, NUMBERS, strict=True):
-                    held[here] = batch.column(name)
-        self.bases = pa.chunked_array(bases, pa.string()).combine_chunks() if bases else pa.array([], pa.string())
-        pa.default_memory_pool().release_unused()
-        self.files = list(files)
-        self.folders = list(folders)
-        """Folders of the paths, with their last slash; empty for none."""
-        self.composed = [_composed(folder) for folder in self.folders]
-
-
-def _numbered(column: pa.Array, known: dict[str, int]) -> list[int]:
-    """Each value as the number under which it was first met."""
-    return [known.setdefault(value, len(known)) for value in column.to_pylist()]
+def _end_of(last: str) -> str:
+    """Expression for base names that may end a path whose pattern ends so."""
+    rest = pattern(last.rpartition("**")[2]).pattern
+    return f"(?s){'' if '**' in last else '^'}{rest}$"
 
 
 def _rows(path: Path, *columns: str) -> Iterator[dict[str, Any]]:
