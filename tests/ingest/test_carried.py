@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from medmax_pipeline.files import remove_tree
-from medmax_pipeline.ingest import carried, samples
+from medmax_pipeline.ingest import carried, pictures, samples
+from medmax_pipeline.ingest.images import Probe, probe
 from medmax_pipeline.ingest.places import Files, Place
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ledger import Ledger
@@ -43,9 +44,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 def lay(landing: Path) -> Path:
     """Four pictures, one of them torn."""
-    pictures = {f"{number}.jpg": picture(number, "JPEG") for number in range(3)} | {"torn.jpg": TORN}
-    rows = [question(number, name) for number, name in enumerate(sorted(pictures) * 3)]
-    return lay_vqa_rad(landing, rows, pictures)
+    drawn = {f"{number}.jpg": picture(number, "JPEG") for number in range(3)} | {"torn.jpg": TORN}
+    rows = [question(number, name) for number, name in enumerate(sorted(drawn) * 3)]
+    return lay_vqa_rad(landing, rows, drawn)
 
 
 def again(store: Path, landing: Path, key: str = "vqa_rad") -> Artifact:
@@ -103,6 +104,35 @@ def test_all_of_an_archive_is_opened_again_where_any_of_its_bytes_changed(tmp_pa
     mended = again(tmp_path / "store", tmp_path, "pmc_oa")
     assert opened() == names
     assert mended.manifest.counts.kept == 3
+
+
+def test_a_step_that_was_cut_off_goes_on_where_it_was(
+    tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "TASK_PICTURES", 1)
+    monkeypatch.setattr(pictures, "CHUNK_PICTURES", 1)
+    monkeypatch.setattr(pictures, "THREADS", 1)
+    names = [f"PMC1_Fig1_{number}.jpg" for number in range(9)]
+    rows = [{"image": name, "caption": f"Figure {name}."} for name in names]
+    lay_pmc_oa(tmp_path, rows, {name: picture(number) for number, name in enumerate(names)})
+    ledger = Ledger(tmp_path / "store", "test", tmp_path)
+    ledger.execute(raw_step(source("pmc_oa"), corpus=False))
+    step = samples_step(source("pmc_oa"))
+
+    def cut_off(data: bytes) -> Probe:
+        if data == picture(6):
+            raise KeyboardInterrupt
+        return probe(data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pictures, "probe", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.execute(step)
+    assert ledger.current("pmc_oa/samples") is None
+    opened()
+    made, _ = ledger.execute(step)
+    assert opened() == names[6:]
+    assert_same(made, again(tmp_path / "other", tmp_path, "pmc_oa"))
 
 
 @pytest.mark.parametrize("change", ["code", "decoder", "raw"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import combinations
 
@@ -80,6 +81,16 @@ def test_a_format_outside_the_list_reaches_no_decoder() -> None:
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MAX_PIXELS", 16 * 12 - 1)
     assert reason(picture(1)) == "image_too_large"
+
+
+def test_large_pictures_wait_for_each_other_and_small_ones_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LARGE_PX", 16 * 12)
+    with ThreadPoolExecutor(2) as pool:
+        with images._LARGE:
+            large = pool.submit(probe, picture(1, size=(16, 13)))
+            assert pool.submit(probe, picture(1)).result(10).height == 12
+            assert not large.done()
+        assert large.result(10).height == 13
 
 
 def test_a_header_that_claims_a_giant_picture_is_refused() -> None:
