@@ -7,6 +7,9 @@ some questions end in "? -open"; yes and no come in any case; one public copy la
 
 `answer_type` calls 272 test rows CLOSED, of which only 251 have yes or no for an answer. The published scorer rewards
 nothing but yes and no, so the kind follows the answer, and the upstream's word is kept in `answer_type`.
+
+The variant `hub` reads another publisher's copy: Parquet with the pictures inside, picture, question and answer alone,
+without three repeated rows and the one row that stood on both sides (1,793 train, 451 test). Its rows have no id.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import IMAGE, Draft, Drop, Split, Turn, picture
+from medmax_pipeline.files import digest_of
+from medmax_pipeline.records import IMAGE, Draft, Drop, ImageRef, Split, Turn, picture
 from medmax_pipeline.sources.record import Access, Adapted, Count, ExpectedFile, Licence, Row, RowFiles, Source
 from medmax_pipeline.sources.text import clean, need
 
@@ -29,6 +34,7 @@ SPLITS: Final[Mapping[str, Split]] = {
     "test_freeform": "eval",
     "test_para": "eval",
 }
+COPY_SPLITS: Final[Mapping[str, Split]] = {"train": "train", "test": "eval"}
 QUESTION_EMPTY: Final = "question_empty"
 ANSWER_EMPTY: Final = "answer_empty"
 IMAGE_NOT_NAMED: Final = "image_not_named"
@@ -54,30 +60,62 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         raise RowError("qid is empty; expected the question's number.")
     if phrase not in SPLITS:
         raise RowError(f"phrase_type is {phrase!r}; expected one of {', '.join(SPLITS)}.")
+    if "/" in image_name:
+        raise RowError(f"image_name is {image_name[:80]!r}; expected synpicNNNNN.jpg.")
+    named = picture(image_name) if image_name and image_name != "NULL" else None
+    made = _asked(qid, SPLITS[phrase], question, answer, named)
+    if isinstance(made, Drop):
+        return made
+    extra = json.dumps({name: clean(row[name]) for name in _KEPT_FOR_PEOPLE if name in row})
+    return replace(made, answer_type=answer_type.upper(), extra=extra)
+
+
+def _asked(key: str, split: Split, question: str, answer: str, shown: ImageRef | None) -> Draft | Drop:
+    """A question with its answer, closed where that is yes or no."""
     question = _OPEN_MARK.sub("?", question)
     if not question:
         return Drop(QUESTION_EMPTY)
     if not answer:
         return Drop(ANSWER_EMPTY)
-    if not image_name or image_name == "NULL":
+    if shown is None:
         return Drop(IMAGE_NOT_NAMED)
-    if "/" in image_name:
-        raise RowError(f"image_name is {image_name[:80]!r}; expected synpicNNNNN.jpg.")
     closed = answer.lower() in ("yes", "no")
     answer = answer.lower() if closed else answer
     return Draft(
-        key=qid,
-        split=SPLITS[phrase],
+        key=key,
+        split=split,
         kind="vqa_closed" if closed else "vqa_open",
         turns=(Turn("user", f"{IMAGE}{question}"), Turn("assistant", answer)),
-        images=(picture(image_name),),
+        images=(shown,),
         answer=answer,
-        answer_type=answer_type.upper(),
-        extra=json.dumps({name: clean(row[name]) for name in _KEPT_FOR_PEOPLE if name in row}),
     )
 
 
-SOURCE = Source(
+def rows_of_copy(files: RowFiles) -> Iterator[Row]:
+    """Rows of the copy's Parquet files, with `split` from the file's name."""
+    for split in COPY_SPLITS:
+        for name in files.names(f"data/{split}-*.parquet"):
+            for row in files.parquet(name):
+                yield row if row.fault else row._replace(values={**row.values, "split": split})
+
+
+def adapt_copy(row: Mapping[str, Any]) -> Adapted:
+    """One question of the copy.
+
+    Raises:
+        RowError: a column is missing, the split is unknown, or the picture is something else than an embedded one.
+    """
+    shown, split = need(row, "image", "split")
+    question, answer = map(clean, need(row, "question", "answer"))
+    if not isinstance(split, str) or split not in COPY_SPLITS:
+        raise RowError(f"split is {split!r}; expected one of {', '.join(COPY_SPLITS)}.")
+    if shown is not None and not isinstance(shown, ImageRef):
+        raise RowError(f"image is {type(shown).__name__}; expected a picture embedded in the table.")
+    place = (shown.file, shown.member) if shown else ()
+    return _asked(digest_of([*place, question, answer])[:24], COPY_SPLITS[split], question, answer, shown)
+
+
+_OFFICIAL = Source(
     key="vqa_rad",
     title="VQA-RAD",
     access=Access(
@@ -115,3 +153,29 @@ SOURCE = Source(
         "answer_type": "CLOSED ",
     },
 )
+_COPY = replace(
+    _OFFICIAL,
+    access=Access(
+        kind="hub",
+        page="https://huggingface.co/datasets/flaviagiammarino/vqa-rad",
+        how="Open to everybody. By hand: download the folder data/ with its two Parquet files.",
+        repo="flaviagiammarino/vqa-rad",
+        revision="bcf91e7654fb9d51c8ab6a5b82cacf3fafd2fae9",
+    ),
+    files=(
+        ExpectedFile("data/train-*.parquet", "training rows with their pictures", pictures=True, bytes=24_183_983),
+        ExpectedFile("data/test-*.parquet", "test rows with their pictures", pictures=True, bytes=10_312_735),
+    ),
+    row_count=Count(2_244, "the hub's card: 1,793 train and 451 test"),
+    image_count=Count(314, "the hub's card; a picture lies in the table once for each of its questions"),
+    split_rule="publisher's, by question: the test file is eval",
+    rows=rows_of_copy,
+    adapt=adapt_copy,
+    example={
+        "image": ImageRef("data/train-00000-of-00001.parquet", "image/0"),
+        "question": "is there a fracture?",
+        "answer": "no",
+        "split": "train",
+    },
+)
+SOURCE = replace(_OFFICIAL, variants={"hub": _COPY})
