@@ -197,7 +197,8 @@ def _lines(item: Standing, width: int) -> Iterator[str]:
     if item.found:
         yield f"{indent}found: {item.found:,} files, {decimal_size(item.found_bytes)}, in {record.folder}/"
     if item.fetch is not None and item.fetchable:
-        yield f"{indent}would be fetched: {item.fetch.words} of {record.access.repo or record.access.page}"
+        by = "" if item.in_build else ", by a build that names it"
+        yield f"{indent}would be fetched: {item.fetch.words} of {record.access.repo or record.access.page}{by}"
     if item.state == "locked" and item.lock is not None:
         yield f"{indent}missing: {in_words(item.missing)}" if item.missing else f"{indent}locked: {item.lock.reason}"
         yield f"{indent}to unlock: {item.lock.cure}"

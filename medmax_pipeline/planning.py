@@ -103,7 +103,8 @@ def _ready(ledger: Ledger, step: Step) -> Planned:
     """The plan of a step whose inputs are all published and stay as they are."""
     pending = step.fetch.pending(ledger.landing) if step.fetch is not None else None
     if pending is not None and pending.lock is None:
-        return Planned(step.key, "fetch", fetch_words(pending), "", files=pending.files)
+        absent = step.lock(ledger.landing) if pending.missing and step.lock is not None else None
+        return Planned(step.key, "fetch", fetch_words(pending), "", absent.cure if absent else "", pending.files)
     resolved = ledger.resolve(step, pending.lock if pending is not None else None)
     if resolved.lock is not None:
         return Planned(step.key, "locked", resolved.lock.reason, resolved.fingerprint, resolved.lock.cure)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from medmax_pipeline.errors import FetchError
+from medmax_pipeline.errors import DiskFull, FetchError, StoreError
 from medmax_pipeline.files import decimal_size, disk_errors, inside, remove_tree, sync_folder
 from medmax_pipeline.ingest.landing import pattern, scan
 from medmax_pipeline.ingest.pins import COMMIT, read_pin
@@ -181,7 +181,7 @@ def pin_conflict(record: Publisher, landing: Path, pin: str = "") -> Lock | None
         return None
     return Lock(
         f"{record.folder}/ holds files of {record.access.repo} at {fetched}, but {pinned} is pinned.",
-        f'Pin "{fetched}" in the build\'s [pins], or fetch into another MEDMAX_LANDING.',
+        f'Pin "{fetched}" in the build\'s [pins], fetch into another MEDMAX_LANDING, or remove the fetched files.',
     )
 
 
@@ -214,16 +214,18 @@ def bring(record: Publisher, landing: Path, pin: str, log: Log) -> Lock | None:
     if first is None or first.lock is not None:
         return first.lock if first is not None else None
     folder = landing / record.folder
-    with _alone(folder, log):
-        if pending(record, landing, pin) is None:
-            return None
-        try:
-            with disk_errors(folder):
+    try:
+        with disk_errors(folder), _alone(folder, log):
+            if pending(record, landing, pin) is not None:
                 _bring(record, landing, pin, log)
-        except FetchError as error:
-            log(f"{record.key}: {error}")
-            return Lock(error.reason, error.cure)
-        remove_tree(folder / STAGING)
+            remove_tree(folder / STAGING)
+    except FetchError as error:
+        log(f"{record.key}: {error}")
+        return Lock(error.reason, error.cure)
+    except DiskFull:
+        raise
+    except StoreError as error:
+        return Lock(f"{record.folder}/ cannot be written below the landing root, so nothing is fetched.", str(error))
     return None
 
 
@@ -241,10 +243,8 @@ def _bring(record: Publisher, landing: Path, pin: str, log: Log) -> None:
 @contextmanager
 def _alone(folder: Path, log: Log) -> Iterator[None]:
     """Hold a landing folder; a second build waits, and finds the files there."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / LOCK_FILE).open("a+")
-    with handle:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -233,6 +233,33 @@ def test_a_full_disk_fails_and_does_not_lock(
         Ledger(store, "test", tmp_path / "landing").execute(raw_step(url_source(server), corpus=False))
 
 
+def test_a_landing_root_that_may_not_be_written_locks_what_would_be_fetched(
+    server: Hub, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    lock = fetch.bring(url_source(server), tmp_path / "landing", "", lambda line: None)
+    assert lock is not None
+    assert "cannot be written" in lock.reason
+    assert server.seen == []
+
+
+def test_what_stays_locked_after_a_fetch_is_planned_with_its_cure(server: Hub, store: Path, tmp_path: Path) -> None:
+    record = url_source(server)
+    half = replace(record, files=(record.files[0], replace(record.files[1], by_hand=True)))
+    ledger = Ledger(store, "test", tmp_path / "landing")
+    planned = ledger.plan([raw_step(half, corpus=False)])[0]
+    assert planned.action == "fetch"
+    assert f"stays locked without {PICTURE}" in planned.reason
+    assert "Download it." in planned.cure
+    raw, _ = ledger.execute(raw_step(half, corpus=False))
+    assert raw.locked
+    assert (tmp_path / "landing" / "vqa_rad" / ROWS).exists()
+    assert ledger.plan([raw_step(half, corpus=False)])[0].action == "locked"
+
+
 def test_an_absent_gated_source_is_planned_as_locked_with_its_cure(store: Path, tmp_path: Path) -> None:
     ledger = Ledger(store, "test", tmp_path / "landing")
     record = hub_source(ROW_FILE, gated=True)
