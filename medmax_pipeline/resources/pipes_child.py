@@ -16,12 +16,15 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
 """Linux, `prctl(2)`: the signal that this process gets when its parent dies."""
+ORPHANED_S = 0.3
+"""Longest wait between the signal that the parent ends and its end; a plain request to end is delayed by as much."""
 
 
 class LineTee(io.TextIOBase):
@@ -65,7 +68,10 @@ def die_with_parent(parent: int) -> None:
     """End this process group with the launcher, however the launcher ends. Linux only; elsewhere only by signals."""
 
     def end_group(number: int, frame: FrameType | None) -> None:
-        orphaned = os.getppid() != parent
+        # The kernel tells when the parent's thread ends; its process, and so our parent's id, may end a little later.
+        deadline = time.monotonic() + ORPHANED_S
+        while not (orphaned := os.getppid() != parent) and time.monotonic() < deadline:
+            time.sleep(0.01)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.killpg(0, signal.SIGKILL if orphaned else signal.SIGTERM)
 
