@@ -26,7 +26,7 @@ RATIO_FREE_BYTES: Final = 1 << 20
 TAR_FREE_BYTES: Final = 256 << 20
 """Ours: a gzipped tar may unpack to this whatever its ratio; small ones of equal rows compress well."""
 MAX_HEADER_BYTES: Final = 1 << 20
-"""Ours: a longer extended header of a tar is no file's name."""
+"""Ours: longer headers of one member of a tar hold more than a file's name."""
 CHUNK_BYTES: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
@@ -177,13 +177,16 @@ class _Forward:
         self._at = 0
         self.last = b""
         """What the last read gave."""
+        self.header_bytes = 0
+        """Asked for since the last member began."""
 
     def tell(self) -> int:
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= MAX_HEADER_BYTES + _TAR_BLOCK:
-            raise ArchiveError(f"{self._file}: a header claims {size} bytes, limit {MAX_HEADER_BYTES}. Refused.")
+        self.header_bytes += size
+        if not 0 <= size <= self.header_bytes <= MAX_HEADER_BYTES:
+            raise ArchiveError(f"{self._file}: a member's headers claim more than {MAX_HEADER_BYTES} bytes. Refused.")
         self.last = self._take(size)
         return self.last
 
@@ -224,6 +227,9 @@ def _walk_tar(file: str, kind: PlaceKind, source: _Forward) -> Iterator[Member]:
         with tarfile.open(fileobj=cast(Any, source), mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
             while (info := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined]  # else they pile up
+                source.header_bytes = 0
+                if info.size < 0:  # the next header would be an earlier one, for ever
+                    raise ArchiveError(f"{file}: {info.name!r} claims {info.size} bytes. Refused.")
                 if not info.isdir():
                     yield _tar_member(file, kind, info)
             if source.last != bytes(_TAR_BLOCK):

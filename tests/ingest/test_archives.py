@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import struct
 import tarfile
@@ -9,14 +10,16 @@ import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from medmax_pipeline.errors import ArchiveError
+from medmax_pipeline.errors import ArchiveError, ImageError
 from medmax_pipeline.ingest.archives import kind_of, list_members
+from medmax_pipeline.ingest.places import Files
 from tests.ingest.landings import picture, write_zip
 from tests.ingest.packed import cut, tar_bytes, tar_entry
 
@@ -106,8 +109,30 @@ def test_a_gzipped_tar_that_swells_absurdly_is_refused_whole(tmp_path: Path, mon
 def test_a_tar_header_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.tar"
     path.write_bytes(tar_bytes({"n" * (2 << 20): b"x"}, format=tarfile.GNU_FORMAT))
-    with pytest.raises(ArchiveError, match="a header claims"):
+    with pytest.raises(ArchiveError, match="headers claim more than"):
         faults(path)
+
+
+def test_a_tar_member_of_negative_size_is_refused_instead_of_read_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(tar_bytes([(tar_entry("a.jpg", pax_headers={"size": "-1536"}), b"")], format=tarfile.PAX_FORMAT))
+    with pytest.raises(ArchiveError, match=r"'a\.jpg' claims -1536 bytes"):
+        faults(path)
+
+
+def test_a_sparse_member_is_never_read_and_its_map_is_bounded(tmp_path: Path) -> None:
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a.jpg"}
+    path = tmp_path / "images.tar"
+    for count, size in ((1, 512), (10**6, 4 << 20)):
+        headers["GNU.sparse.realsize"] = str(count)
+        table = f"{count}\n".encode() + b"0\n" * (2 * count)
+        entry = tar_entry("a.jpg", pax_headers=headers)
+        path.write_bytes(tar_bytes([(entry, table.ljust(size, b"\0"))], format=tarfile.PAX_FORMAT))
+        if count == 1:
+            assert faults(path) == {"a.jpg": "member_no_plain_file"}
+        else:
+            with pytest.raises(ArchiveError, match="headers claim more than"):
+                faults(path)
 
 
 def test_zip_members_that_claim_more_than_the_file_are_refused(tmp_path: Path) -> None:
@@ -274,3 +299,48 @@ def test_a_zip_says_where_its_members_lie(tmp_path: Path) -> None:
         (info.header_offset, info.compress_size, info.file_size) for info in infos
     ]
     assert places[0].crc == zlib.crc32(b"x" * 500)
+
+
+def damaged(data: bytes, draw: Random) -> bytes:
+    """The same with some bits flipped, and bytes set, cut out or put in, half of them near the end."""
+    broken = bytearray(data)
+    for _ in range(draw.choice([1, 1, 2, 5])):
+        at = draw.randrange(len(broken)) if draw.random() < 0.5 else max(0, len(broken) - draw.randrange(1, 600))
+        at = min(at, len(broken) - 1)
+        change = draw.choice(["flip", "set", "cut", "add"])
+        if change == "flip":
+            broken[at] ^= 1 << draw.randrange(8)
+        elif change == "set":
+            broken[at] = draw.choice([0, 127, 128, 255])
+        elif change == "cut" and len(broken) > 100:
+            del broken[at : at + draw.randrange(1, 40)]
+        else:
+            broken[at:at] = draw.randbytes(draw.randrange(1, 20))
+    return bytes(broken)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.parquet"])
+def test_a_damaged_archive_gives_members_or_errors_of_ours(tmp_path: Path, name: str) -> None:
+    pictures = {f"{'x' * (40 * number)}{number}.png": Random(number).randbytes(300) + bytes(99) for number in range(8)}
+    if name == "a.parquet":
+        pq.write_table(pa.table({"image": [{"bytes": data} for data in pictures.values()]}), tmp_path / name)
+    elif name == "a.zip":
+        write_zip(tmp_path / name, pictures)
+    else:
+        (tmp_path / name).write_bytes(tar_bytes(pictures, "gz" if name.endswith("gz") else ""))
+    whole = (tmp_path / name).read_bytes()
+    refused: list[str] = []
+    for seed in range(120):
+        (tmp_path / name).write_bytes(damaged(whole, Random(seed)))
+        try:
+            members = list(list_members(tmp_path, name, kind_of(tmp_path, name)))
+        except ArchiveError as error:
+            refused.append(str(error))
+            continue
+        with Files(tmp_path, None) as files:
+            for member in members:
+                if not member.fault:
+                    with contextlib.suppress(ImageError):
+                        files.read(member.place, 1 << 20)
+    assert all(message.startswith(name) for message in refused)
+    assert 20 < len(refused) < 120
