@@ -38,7 +38,7 @@ LINE: Final = np.dtype(
 """One picture; all but `good` is empty where it cannot be used."""
 CHUNKS: Final = "probes-*.npz"
 _BAD: Final = (b"", b"", 0, 0, 0, 0, b"", b"", False, False)
-_TORN: Final = (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError)
+_TORN: Final = (OSError, ValueError, LookupError, zipfile.BadZipFile, EOFError)
 
 
 class Described:

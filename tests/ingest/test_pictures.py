@@ -140,6 +140,16 @@ def test_nothing_is_left_under_way_when_a_picture_stops_the_step(
         assert threading.active_count() == before
 
 
+@pytest.mark.parametrize("numbers", [[], [3, 5], [8]])
+def test_a_chunk_of_pictures_that_nobody_asked_for_is_thrown_away(tmp_path: Path, numbers: list[int]) -> None:
+    before = Described(np.array([1, 7], np.int64))
+    before.keep(tmp_path, [(1, probe(picture(1))), (7, Fault("image_missing", "gone"))])
+    after = Described(np.array(numbers, np.int64))
+    assert after.recall(tmp_path) == 0
+    assert list(tmp_path.glob(CHUNKS)) == []
+    assert after.missing().tolist() == numbers
+
+
 def test_a_picture_that_nobody_named_before_is_refused() -> None:
     with pytest.raises(StoreError, match="the rows changed"):
         Described(np.array([3, 5], np.int64))[4]
