@@ -17,7 +17,8 @@ from medmax_pipeline.sources.record import Access, ExpectedFile, Licence
 CHAMELEON_LICENCE: Final = Licence(
     "Chameleon-Research",
     "https://ai.meta.com/resources/models-and-libraries/chameleon-downloads/",
-    "2026-11-23, class as published (research only, not commercial), text not read",
+    "2026-11-23, as the tag on Meta's page names it (research only, not commercial), text not read; some copies "
+    "are tagged otherwise",
 )
 
 
@@ -40,11 +41,11 @@ class PublishedWeights:
         return f"weights/{self.key}"
 
 
-def _transformers_files(shards: str) -> tuple[ExpectedFile, ...]:
+def _transformers_files(shards: str, size: int | None) -> tuple[ExpectedFile, ...]:
     """A transformers folder in safetensors; other forms can run code when read and are not expected."""
     return (
-        ExpectedFile("config.json", "sizes and the vocabulary map"),
-        ExpectedFile("*.safetensors", shards),
+        ExpectedFile("config.json", "sizes and the vocabulary map", bytes=1_710_000),
+        ExpectedFile("*.safetensors", shards, bytes=size),
         ExpectedFile("model.safetensors.index.json", "which tensor is in which shard", optional=True),
         ExpectedFile("generation_config.json", "defaults of generation", optional=True),
     )
@@ -63,7 +64,7 @@ ANOLE_7B: Final = PublishedWeights(
         revision="main",
     ),
     licence=CHAMELEON_LICENCE,
-    files=_transformers_files("7.04B parameters in F32 and BF16; names of the shards not seen"),
+    files=_transformers_files("7.04B parameters in F32 and BF16; the list of files not seen", None),
 )
 CHAMELEON_7B: Final = PublishedWeights(
     key="chameleon_7b",
@@ -79,7 +80,7 @@ CHAMELEON_7B: Final = PublishedWeights(
         gated=True,
     ),
     licence=CHAMELEON_LICENCE,
-    files=_transformers_files("the transformer; names of the shards not seen"),
+    files=_transformers_files("three shards; names and sizes as a copy of the repository lists them", 14_140_000_000),
 )
 VQGAN: Final = PublishedWeights(
     key="vqgan",
@@ -88,7 +89,8 @@ VQGAN: Final = PublishedWeights(
     access=Access(
         kind="hub",
         page="https://huggingface.co/mint-medmax/medmax_7b",
-        how="Download tokenizer/vqgan.ckpt; that of GAIR/Anole-7b-v0.1 and of Meta's release is the same.",
+        how="Download tokenizer/vqgan.ckpt; GAIR/Anole-7b-v0.1 lists the same file (MD5 "
+        "1a559fb5dab4d351d19496ae89da1db1).",
         repo="mint-medmax/medmax_7b",
         repo_type="model",
         revision="main",
@@ -124,18 +126,18 @@ BIOMEDCLIP: Final = PublishedWeights(
         how="Download open_clip_config.json, open_clip_pytorch_model.bin and the tokenizer's files.",
         repo="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
         repo_type="model",
-        revision="main",
+        revision="9f341de24bfb00180f1b847274256e9b65a3a32e",
     ),
     licence=Licence(
         "MIT",
         "https://huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-        "2026-11-23, the tag of the card; the card asks for research use",
+        "2026-11-23, the tag of the card; its text asks for research use only",
     ),
     files=(
-        ExpectedFile("open_clip_config.json", "sizes and preprocessing"),
-        ExpectedFile("open_clip_pytorch_model.bin", "a torch checkpoint"),
-        ExpectedFile("tokenizer.json", "PubMedBERT's word pieces; name not seen", optional=True),
-        ExpectedFile("vocab.txt", "the same as a list; name not seen", optional=True),
+        ExpectedFile("open_clip_config.json", "sizes and preprocessing", bytes=707),
+        ExpectedFile("open_clip_pytorch_model.bin", "a torch checkpoint", bytes=784_000_000),
+        ExpectedFile("tokenizer.json", "PubMedBERT's word pieces", optional=True, bytes=679_000),
+        ExpectedFile("vocab.txt", "the same as a list", optional=True, bytes=225_000),
     ),
 )
 PUBLISHED: Final[Mapping[str, PublishedWeights]] = MappingProxyType(
