@@ -13,11 +13,11 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final, NamedTuple, cast
+from typing import IO, Any, BinaryIO, Final, NamedTuple, cast
 
 from medmax_pipeline.errors import ArchiveError
 from medmax_pipeline.ingest.parts import Joined, Window, whole_of
-from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, embedded_bytes, open_container
+from medmax_pipeline.ingest.places import UNREADABLE, Place, PlaceKind, open_container
 
 MAX_RATIO: Final = 200
 """Ours: unpacked over packed size, above which a member over `RATIO_FREE_BYTES` is taken for a bomb; a gzipped tar is
@@ -258,28 +258,12 @@ def _tar_member(file: str, kind: PlaceKind, info: tarfile.TarInfo) -> Member:
 def _list_table(file: str, joined: Joined) -> Iterator[Member]:
     """The pictures of a table: values of columns of bytes, or of structs with a child `bytes`; nulls are left out."""
     import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+
+    from medmax_pipeline.ingest.embedded import Embedded
 
     try:
-        with pq.ParquetFile(cast(Any, Window(joined))) as table:
-            columns = [field.name for field in table.schema_arrow if _holds_bytes(field.type)]
-            for column in columns:
-                row = 0
-                for batch in table.iter_batches(batch_size=256, columns=[column]):
-                    sizes = pc.binary_length(embedded_bytes(batch.column(0))).to_pylist()
-                    for size in sizes:
-                        if size is not None:
-                            yield Member(Place(file, f"{column}/{row}", "parquet", row, size, size, 0))
-                        row += 1
-    except (pa.ArrowException, OSError) as error:
+        with Window(joined) as window:
+            for column, row, size in Embedded(cast(BinaryIO, window), file).sizes():
+                yield Member(Place(file, f"{column}/{row}", "parquet", row, size, size, 0))
+    except (pa.ArrowException, OSError, LookupError) as error:
         raise ArchiveError(f"{file}: not readable as Parquet ({error}). {_ADVICE}") from error
-
-
-def _holds_bytes(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _holds_bytes(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, cas
 
 from medmax_pipeline.errors import ArchiveError, ImageError
 from medmax_pipeline.files import inside
+from medmax_pipeline.ingest.embedded import Embedded
 from medmax_pipeline.ingest.gz import Unpacked, seek_file
 from medmax_pipeline.ingest.parts import Joined, Window, complete_pieces, whole_of
 
@@ -70,7 +71,7 @@ class Files:
         self._opening = Lock()
         self._joined: dict[str, Joined] = {}
         self._gz: dict[str, Unpacked] = {}
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, Embedded] = {}
 
     def __enter__(self) -> Files:
         return self
@@ -186,10 +187,11 @@ class Files:
                 opened.close()
         return known
 
-    def _table(self, file: str) -> _Table:
+    def _table(self, file: str) -> Embedded:
+        joined = self._container(file)
         with self._opening:
             if file not in self._tables:
-                self._tables[file] = _Table(inside(self._folder, file))
+                self._tables[file] = Embedded(cast(BinaryIO, Window(joined)), file)
             return self._tables[file]
 
 
@@ -230,45 +232,3 @@ class _Stream(io.RawIOBase):
         if not self.closed:
             self._unpacked.close()
         super().close()
-
-
-class _Table:
-    """Pictures inside a Parquet table; the row group read last stays in memory."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow.parquet as pq
-
-        self._file = pq.ParquetFile(path)
-        self._lock = Lock()
-        self._at: tuple[int, str] = (-1, "")
-        self._values: Any = None
-        counts = [self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups)]
-        self._ends = [sum(counts[: group + 1]) for group in range(len(counts))]
-
-    def read(self, column: str, row: int) -> bytes:
-        """The bytes in one row of a column, empty where it is null."""
-        from bisect import bisect_right
-
-        group = bisect_right(self._ends, row)
-        if group == len(self._ends):
-            raise ValueError(f"the table has no row {row}")
-        with self._lock:
-            if self._at != (group, column):
-                self._values = None
-                self._values = embedded_bytes(self._file.read_row_group(group, columns=[column]).column(0))
-                self._at = (group, column)
-            first = self._ends[group - 1] if group else 0
-            value = self._values[row - first].as_py()
-        return cast(bytes, value) or b""
-
-    def close(self) -> None:
-        """Close the table."""
-        self._file.close()
-
-
-def embedded_bytes(column: Any) -> Any:
-    """The bytes of a column of pictures: the column itself, or its `bytes` child."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
