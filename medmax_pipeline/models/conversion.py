@@ -28,7 +28,7 @@ from medmax_pipeline.models.weights import (
 
 TOKENIZER: Final = "tokenizer.json"
 RESOLUTION_PX: Final = 512
-"""Of the published VQGAN (its vqgan.yaml, paper.md section 8.2); tensors do not tell it."""
+"""Of the published VQGAN, as its vqgan.yaml says; tensors do not tell it."""
 IGNORED: Final = ("loss.",)
 """Discriminator and perceptual loss in a training checkpoint; no part of the tokenizer."""
 
