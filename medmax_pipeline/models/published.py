@@ -14,6 +14,8 @@ from typing import Final
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.sources.record import Access, ExpectedFile, Licence
 
+MEDMAX_7B: Final = "babe891dd76c0eec02a79723ceea266a9c433448"
+"""The commit that added the changed text tokenizer; read in a stored copy of the hub's page."""
 CHAMELEON_LICENCE: Final = Licence(
     "Chameleon-Research",
     "https://ai.meta.com/resources/models-and-libraries/chameleon-downloads/",
@@ -93,7 +95,7 @@ VQGAN: Final = PublishedWeights(
         "1a559fb5dab4d351d19496ae89da1db1).",
         repo="mint-medmax/medmax_7b",
         repo_type="model",
-        revision="main",
+        revision=MEDMAX_7B,
     ),
     licence=CHAMELEON_LICENCE,
     files=(ExpectedFile("tokenizer/vqgan.ckpt", "a torch checkpoint; read as plain tensors only"),),
@@ -108,7 +110,7 @@ TEXT_TOKENIZER: Final = PublishedWeights(
         how="Download tokenizer/text_tokenizer_modified.json.",
         repo="mint-medmax/medmax_7b",
         repo_type="model",
-        revision="main",
+        revision=MEDMAX_7B,
     ),
     licence=CHAMELEON_LICENCE,
     files=(
