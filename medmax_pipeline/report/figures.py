@@ -192,7 +192,13 @@ def _ancestors(run: Run) -> tuple[Ancestor, ...]:
             status=manifest.status,
             licences=manifest.licences,
             credentialed=manifest.credentialed,
-            raw_files=len(manifest.external),
+            raw_files=_raw_files(manifest),
         )
         for _, manifest in sorted(found.items())
     )
+
+
+def _raw_files(manifest: Manifest) -> int:
+    """How many files of the landing an artifact refers to; one entry may stand for many."""
+    counted = manifest.summary.get("files")
+    return counted if manifest.external and isinstance(counted, int) else len(manifest.external)
