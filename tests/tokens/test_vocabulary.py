@@ -21,16 +21,6 @@ def test_ids_follow_the_names(tmp_path: Path) -> None:
     assert voc.image_ids.tolist() == list(range(4, 28))
 
 
-def test_published_size_fits_sixteen_bits(tmp_path: Path) -> None:
-    names = special_names(8192)
-    fill = [f"<reserved{number:05d}>" for number in range(8194, 8706)]
-    published = [*names[:8198], *fill, "<reserved08706>", "<reserved08707>"]
-    rest = [f"piece{number}" for number in range(65_536 - len(published) - 259)]
-    voc = read_vocabulary(write_tokenizer(tmp_path, [*published, *rest]), 1024, 8192)
-    assert (voc.eoi, voc.boi, voc.sep, voc.image_placeholder, voc.size) == (8196, 8197, 8710, 8711, 65_536)
-    assert voc.image_length == 1026
-
-
 def test_code_names_spell_digits_as_letters() -> None:
     assert [code_name(code) for code in (0, 25, 8191)] == ["IMGIMGAZ", "IMGIMGCFZ", "IMGIMGIBJBZ"]
 
