@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -151,16 +150,3 @@ class Decoder(nn.Module):
             h_BCHW = level(h_BCHW)
         out: Tensor = self.conv_out(functional.silu(self.norm_out(h_BCHW)))
         return out
-
-
-def nearest_codes(z_MD: Tensor, codebook_KD: Tensor) -> Tensor:
-    """The codebook row nearest to each latent, by squared distance in float32: (M,) int64.
-
-    The same expansion and order of operations as transformers' quantiser, so that ties and rounding fall alike.
-    """
-    distances_MK = (
-        torch.sum(z_MD**2, dim=1, keepdim=True)
-        + torch.sum(codebook_KD**2, dim=1)
-        - 2 * torch.einsum("bd,dn->bn", z_MD, codebook_KD.transpose(0, 1))
-    )
-    return torch.argmin(distances_MK, dim=1)

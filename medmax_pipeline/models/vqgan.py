@@ -1,43 +1,36 @@
-"""The image tokenizer: pixels to codes and codes to pixels.
+"""The image tokenizer: pixels to codes and codes to pixels, in one of two numeric modes.
 
-`transformers`' `ChameleonVQVAE` with the decoder that it lacks (`decoder.py`). Encoding leaves out the commitment loss
-and the straight-through copy of stock `encode`, which cost time and change no code; the codes are equal. Float32, with
-TF32 off on CUDA. How a file becomes pixels is `tokens/image`; training the sample's small one is `sample/weights`.
+Encoder and quantiser are the modules of `transformers`' `ChameleonVQVAE`, with the decoder that it lacks
+(`decoder.py`). Encoding leaves out what stock `encode` computes for training only (commitment loss, straight-through
+copy) and the list of hidden states (`encoder.py`); the codes are equal. Forms of files are `vqgan_files.py`, how a file
+becomes pixels `tokens/image`, training the sample's small one `sample/weights`.
 
 B pictures, N codes a picture (row by row), H = W = resolution.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
 
 from medmax_pipeline.errors import TokenError, WeightsError
 from medmax_pipeline.files import write_bytes, write_json
-from medmax_pipeline.models.decoder import GROUPS, Decoder, nearest_codes
-from medmax_pipeline.models.weights import (
-    CONFIG,
-    STATE,
-    VQ_FIELDS,
-    check_state,
-    publish_weights,
-    read_config,
-    read_state,
-)
+from medmax_pipeline.models.decoder import Decoder
+from medmax_pipeline.models.encoder import run_encoder
+from medmax_pipeline.models.quantiser import nearest_codes
+from medmax_pipeline.models.vqgan_files import read_tokenizer
+from medmax_pipeline.models.weights import CONFIG, STATE, VQ_FIELDS, NumericMode, check_state, publish_weights
 from medmax_pipeline.models.weights import tokenizer_digest as tokenizer_digest
 
-MAX_RESOLUTION_PX = 4096
-MAX_CHANNELS = 4096
-MAX_CODES = 65_532
-"""A vocabulary of 65,536 ids has room for no larger codebook beside its four specials."""
+CHANNELS_LAST_PX = 256
+"""Side from which a CPU convolves faster with channels last in memory. Ours: measured by `benchmarks/encode.py`."""
 
 
 class VQGAN(nn.Module):
@@ -45,42 +38,55 @@ class VQGAN(nn.Module):
 
     Attributes:
         config: the `ChameleonVQVAEConfig` it was made from.
+        mode: how `encode` computes; `decode` is float32 in both.
         resolution: height and width in pixels.
         codes_per_image: N, the number of codes of one picture.
         codebook_size: K; codes are 0 to K-1.
+        decoder: None where the files hold none, as published Chameleons in transformers' form.
     """
 
-    def __init__(self, config: ChameleonVQVAEConfig) -> None:
+    def __init__(self, config: ChameleonVQVAEConfig, *, decoder: bool = True) -> None:
         super().__init__()
         stock = ChameleonVQVAE(config)
         self.config = config
+        self.mode: NumericMode = "exact"
         self.encoder = stock.encoder
         self.quantize = stock.quantize
         self.quant_conv = stock.quant_conv
         self.post_quant_conv = stock.post_quant_conv
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config) if decoder else None
         self.resolution = int(config.resolution)
         self.side = self.resolution // 2 ** (len(config.channel_multiplier) - 1)
         self.codes_per_image = self.side**2
         self.codebook_size = int(config.num_embeddings)
+        self._compiled: Callable[..., Tensor] | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> VQGAN:
-        """Read a weights folder: `config.json` and `model.safetensors`, encoder and decoder.
+    def load(cls, path: Path, mode: NumericMode = "exact") -> VQGAN:
+        """Read a tokenizer in any of its forms (`vqgan_files.py`).
+
+        Args:
+            path: a folder of ours or of transformers, or an original `vqgan.ckpt` with its `vqgan.yaml` beside it.
+            mode: how it will encode. A `fast` one cannot be saved, since its encoder is no longer float32.
 
         Raises:
-            WeightsError: the folder is incomplete, the configuration is out of bounds, or names or shapes of tensors
+            WeightsError: the files are incomplete, the configuration is out of bounds, or names or shapes of tensors
                 are not those of the network that the configuration describes.
         """
-        config = _vq_config(read_config(folder), folder)
-        with torch.random.fork_rng(devices=[]):  # reading weights moves nobody's chance
-            model = cls(config)
-        state = read_state(folder)
+        config, state, where = read_tokenizer(path)
+        whole = any(name.startswith("decoder.") for name in state)
+        with torch.device("meta"):  # no memory for weights that are replaced, and nobody's chance is moved
+            model = cls(config, decoder=whole)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        check_state(found, expected, folder / STATE, "a VQGAN with decoder")
-        model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
-        return model.requires_grad_(False).eval()
+        check_state({name: tuple(tensor.shape) for name, tensor in state.items()}, expected, where, "a VQGAN")
+        model.load_state_dict(
+            {name: tensor.to(torch.float32, copy=True).contiguous() for name, tensor in state.items()}, assign=True
+        )
+        model.requires_grad_(False).eval()
+        model.mode = mode
+        if mode == "fast":
+            model.encoder.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+        return model
 
     def save(self, folder: Path) -> None:
         """Write the weights folder whole; the same weights give the same bytes.
@@ -90,6 +96,8 @@ class VQGAN(nn.Module):
         """
         from safetensors.torch import save
 
+        assert self.mode == "exact", "a fast tokenizer's encoder is rounded; save the exact one"
+
         scratch = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
         values = self.config.to_dict()
         config = {name: values[name] for name in VQ_FIELDS} | {"model_type": "chameleon_vqgan"}
@@ -98,13 +106,46 @@ class VQGAN(nn.Module):
         write_bytes(scratch / STATE, save(state, metadata={"format": "pt"}))
         publish_weights(scratch, folder)
 
+    def digest(self) -> str:
+        """sha256 over names, shapes and float32 values of all tensors: equal whatever form they were read from."""
+        assert self.mode == "exact", "a fast tokenizer's encoder is rounded; take the exact one's"
+        made = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            made.update(f"{name} {tuple(tensor.shape)}\n".encode())
+            made.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return made.hexdigest()
+
     def latents(self, pixels_BCHW: Tensor) -> Tensor:
-        """What is quantised: (B, embed_dim, side, side)."""
-        out: Tensor = self.quant_conv(self.encoder(pixels_BCHW))
+        """What is quantised: (B, embed_dim, side, side) float32; differentiable in exact mode."""
+        if self.mode == "fast":
+            given = pixels_BCHW.to(torch.bfloat16, memory_format=torch.channels_last)
+            hidden_BCHW = self._fast_encoder(given.is_cuda)(self.encoder, given, fused=True).to(torch.float32)
+        else:
+            if not pixels_BCHW.is_cuda and pixels_BCHW.shape[-1] >= CHANNELS_LAST_PX:
+                pixels_BCHW = pixels_BCHW.contiguous(memory_format=torch.channels_last)
+            hidden_BCHW = run_encoder(self.encoder, pixels_BCHW)
+        out: Tensor = self.quant_conv(hidden_BCHW)
         return out
 
+    def _fast_encoder(self, cuda: bool) -> Callable[..., Tensor]:
+        """Compiled on CUDA, once for each shape of a batch; a CPU would pay more for compiling than it gains."""
+        if not cuda:
+            return run_encoder
+        if self._compiled is None:
+            self._compiled = torch.compile(run_encoder, dynamic=False)
+        return self._compiled
+
     def pixels(self, quantised_BDHW: Tensor) -> Tensor:
-        """Decode quantised latents (B, embed_dim, side, side); unclamped, differentiable."""
+        """Decode quantised latents (B, embed_dim, side, side); unclamped, differentiable.
+
+        Raises:
+            WeightsError: the files that the tokenizer was read from hold no decoder.
+        """
+        if self.decoder is None:
+            raise WeightsError(
+                "this tokenizer was read without a decoder: codes can be made with it, pictures cannot. Take the "
+                "publisher's vqgan.ckpt with its vqgan.yaml, or a folder made from it."
+            )
         out: Tensor = self.decoder(self.post_quant_conv(quantised_BDHW))
         return out
 
@@ -127,10 +168,10 @@ class VQGAN(nn.Module):
                 f"pixels are {tuple(pixels_BCHW.shape)} {pixels_BCHW.dtype}; expected (B, {expected[0]}, "
                 f"{self.resolution}, {self.resolution}) float32 in [-1, 1]. Prepare pictures with tokens/image."
             )
-        with full_float32():
-            z_BDHW = self.latents(pixels_BCHW)
-            z_MD = z_BDHW.permute(0, 2, 3, 1).reshape(-1, self.config.embed_dim)
-            return nearest_codes(z_MD, self.quantize.embedding.weight).view(len(pixels_BCHW), -1)
+        with full_float32() if pixels_BCHW.is_cuda else nullcontext():
+            z_MD = self.latents(pixels_BCHW).permute(0, 2, 3, 1).reshape(-1, self.config.embed_dim)
+            codes_M = nearest_codes(z_MD, self.quantize.embedding.weight, rounded=self.mode == "exact")
+        return codes_M.view(len(pixels_BCHW), -1)
 
     @torch.inference_mode()
     def decode(self, codes_BN: Tensor) -> Tensor:
@@ -144,6 +185,7 @@ class VQGAN(nn.Module):
 
         Raises:
             TokenError: not N codes a picture, or a code outside the codebook.
+            WeightsError: the tokenizer has no decoder.
         """
         if codes_BN.dim() != 2 or codes_BN.shape[1] != self.codes_per_image:
             raise TokenError(
@@ -154,7 +196,7 @@ class VQGAN(nn.Module):
                 f"codes run from {int(codes_BN.min())} to {int(codes_BN.max())}; expected 0 to "
                 f"{self.codebook_size - 1}. Codes are not token ids: take off the first code's id."
             )
-        with full_float32():
+        with full_float32() if codes_BN.is_cuda else nullcontext():
             z_BHWD = self.quantize.embedding(codes_BN).view(len(codes_BN), self.side, self.side, -1)
             return self.pixels(z_BHWD.permute(0, 3, 1, 2)).clamp(-1.0, 1.0)
 
@@ -171,34 +213,3 @@ def full_float32() -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = products
         torch.backends.cudnn.allow_tf32 = convolutions
-
-
-def _vq_config(values: dict[str, Any], folder: Path) -> ChameleonVQVAEConfig:
-    """A configuration whose sizes are within bounds; fields that shape no network are left aside."""
-    known = {name: values[name] for name in VQ_FIELDS if name in values}
-    missing = sorted(set(VQ_FIELDS) - set(known) - {"attn_resolutions", "attn_type", "double_latent", "in_channels"})
-    if missing:
-        raise WeightsError(f"{folder / CONFIG}: lacks {', '.join(missing)}. Expected a ChameleonVQVAEConfig.")
-    try:
-        config = ChameleonVQVAEConfig(**known)
-        widths = [config.base_channels * factor for factor in config.channel_multiplier]
-        sound = (
-            0 < len(widths) <= 8
-            and all(0 < width <= MAX_CHANNELS and width % GROUPS == 0 for width in widths)
-            and 0 < config.resolution <= MAX_RESOLUTION_PX
-            and config.resolution % 2 ** (len(widths) - 1) == 0
-            and 0 < config.num_embeddings <= MAX_CODES
-            and 0 < config.embed_dim <= MAX_CHANNELS
-            and 0 < config.latent_channels <= MAX_CHANNELS
-            and 0 < config.num_res_blocks <= 8
-            and not config.double_latent
-        )
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        raise WeightsError(f"{folder / CONFIG}: {error}. Expected the fields of a ChameleonVQVAEConfig.") from error
-    if not sound:
-        raise WeightsError(
-            f"{folder / CONFIG}: sizes out of bounds: {known}. Expected channels in multiples of {GROUPS} up to "
-            f"{MAX_CHANNELS}, a resolution up to {MAX_RESOLUTION_PX} px that halves evenly at each level, at most "
-            f"{MAX_CODES} codes, and double_latent false."
-        )
-    return config

@@ -27,8 +27,9 @@ MAX_HEADER_BYTES = 100 << 20
 """What the safetensors format itself allows."""
 NAMES_SHOWN = 5
 
-NumericMode = Literal["exact"]
-"""`exact`: float32 throughout, TF32 off."""
+NumericMode = Literal["exact", "fast"]
+"""`exact`: float32 throughout, TF32 off, as the reference computes. `fast`: the encoder in bfloat16, compiled on CUDA,
+and the quantiser in float32; some codes differ, and how many is measured (`models/agreement.py`)."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -73,6 +74,32 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
         state: dict[str, torch.Tensor] = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
+    return state
+
+
+def read_part(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Tensors of one network inside a folder of one or several safetensors files; the others are not read.
+
+    Args:
+        folder: its files' headers are checked first (`read_shapes`).
+        prefix: what the names of the wanted tensors begin with; taken off.
+
+    Raises:
+        WeightsError: as `read_shapes`, or no name begins so.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    names = [name for name in read_shapes(folder) if name.startswith(prefix)]
+    if not names:
+        raise WeightsError(f"{folder}: no tensor's name begins with {prefix!r}. Expected a network that holds one.")
+    wanted = set(names)
+    state: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as handle:
+                state |= {name.removeprefix(prefix): handle.get_tensor(name) for name in wanted & set(handle.keys())}
+        except SafetensorError as error:
+            raise WeightsError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
     return state
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import ChameleonVQVAEConfig
 
-from medmax_pipeline.models.decoder import nearest_codes
+from medmax_pipeline.models.quantiser import nearest_codes
 from medmax_pipeline.models.vqgan import VQGAN
 
 RESOLUTION_PX = 64

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medmax_pipeline.models.decoder import nearest_codes
+from medmax_pipeline.models.quantiser import nearest_codes
 from medmax_pipeline.sample.train_vqgan import (
     RESOLUTION_PX,
     WIDE_PX,
