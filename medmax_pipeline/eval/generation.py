@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from medmax_pipeline.eval.asking import ask, record_of
 from medmax_pipeline.eval.captioning import LOCKED
 from medmax_pipeline.eval.items import Item
-from medmax_pipeline.eval.picture_metrics import code_histogram, cosine, psnr_db
+from medmax_pipeline.eval.picture_metrics import code_histogram, cosine
 from medmax_pipeline.eval.records import Answered, ItemRecord
 from medmax_pipeline.eval.task import BIOMEDCLIP, Decoding, Metric, Task
 from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.tokens.likeness import psnr_db
 
 if TYPE_CHECKING:
     import numpy as np

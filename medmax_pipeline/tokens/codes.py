@@ -63,7 +63,7 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     summary: dict[str, Json] = {
         "images": len(kept),
         "encoded_now": told.get("encoded", 0),
-        "psnr_db": told.get("psnr_db", {}),
+        "reconstruction": told.get("reconstruction", {}),
         "left_out": list(left_out),
         **usage,
     }

@@ -133,10 +133,18 @@ def run_job(job: Job, reader: Reader, log: Log) -> None:
     by_source: dict[str, list[str]] = {}
     for item in sorted(encoded, key=lambda item: item.image_id):
         by_source.setdefault(item.source, []).append(item.image_id)
-    psnr = reconstruct(vqgan, store, by_source, reader.read, results / "reconstruction.png")
+    kept = reconstruct(
+        vqgan,
+        store,
+        by_source,
+        lambda image_id: preprocess(reader.read(image_id), vqgan.resolution),
+        results / "reconstruction.png",
+    )
     write_json(results / "failures.json", failures)
     rate = len(encoded) / seconds if seconds else 0.0
-    write_json(results / "summary.json", {"encoded": len(encoded), "images_per_s": round(rate, 2), "psnr_db": psnr})
+    summary = {"encoded": len(encoded), "images_per_s": round(rate, 2)}
+    likeness = {source: item._asdict() for source, item in kept.items()}
+    write_json(results / "summary.json", {**summary, "reconstruction": likeness})
     log(f"encoded {len(encoded):,} pictures in {seconds:.1f} s ({rate:.1f}/s), {len(failures)} failed")
 
 

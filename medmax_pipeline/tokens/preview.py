@@ -1,6 +1,7 @@
-"""How well the image tokenizer keeps pictures: a sheet of originals beside reconstructions, and their PSNR.
+"""How well the image tokenizer keeps pictures: a sheet of originals beside reconstructions, PSNR and SSIM by source.
 
-For people to look at; published under `log/` and part of no digest.
+The sheet is for people to look at; it is published under `log/` and part of no digest. The figures themselves are
+`likeness.py`.
 """
 
 from __future__ import annotations
@@ -8,60 +9,78 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from medmax_pipeline.files import write_bytes
-from medmax_pipeline.tokens.image import Pixels, preprocess, to_levels
+from medmax_pipeline.tokens.image import Pixels, to_levels
+from medmax_pipeline.tokens.likeness import psnr_db, ssim
 from medmax_pipeline.tokens.store import CodeStore
 
 if TYPE_CHECKING:
     from medmax_pipeline.models.vqgan import VQGAN
 
 SHEET_IMAGES = 8
-PSNR_IMAGES = 4
-"""Pictures of a source whose mean PSNR is told."""
+MEASURED = 16
+"""Pictures of a source whose mean likeness is told; ids are digests, so the first ones are drawn by no hand."""
 
 
-def psnr_db(original: Pixels, decoded: Pixels) -> float:
-    """Peak signal-to-noise ratio of two pictures in dB; 99 where they are equal."""
-    error = float(np.mean((original.astype(np.float64) - decoded) ** 2))
-    return 99.0 if error == 0.0 else min(99.0, 10.0 * float(np.log10(255.0**2 / error)))
+class Kept(NamedTuple):
+    """What the tokenizer keeps of a source's pictures."""
+
+    psnr_db: float
+    """Mean, in decibel."""
+    ssim: float
+    """Mean, at most 1."""
+    pictures: int
+    """How many were decoded."""
 
 
 def reconstruct(
-    vqgan: VQGAN, store: CodeStore, by_source: Mapping[str, Sequence[str]], read: Callable[[str], bytes], path: Path
-) -> dict[str, float]:
+    vqgan: VQGAN, store: CodeStore, by_source: Mapping[str, Sequence[str]], prepare: Callable[[str], Pixels], path: Path
+) -> dict[str, Kept]:
     """Write a sheet of originals beside what their codes decode to, and tell how well they agree.
 
     Args:
         vqgan: the tokenizer, on the device to decode on.
         store: holds the codes.
         by_source: image ids in order; each source's first ones are decoded.
-        read: gives the bytes of a picture's file.
+        prepare: gives a picture's pixels as they were encoded: (resolution, resolution, 3).
         path: the PNG to write; nothing is written without pictures.
 
     Returns:
-        mean PSNR in dB of the decoded pictures of each source.
+        what is kept of each source that has pictures.
     """
+    shown: dict[str, list[tuple[Pixels, Pixels]]] = {}
+    kept: dict[str, Kept] = {}
+    for source in sorted(by_source):
+        ids = by_source[source][:MEASURED]
+        if not ids:
+            continue
+        pairs = list(zip([prepare(image_id) for image_id in ids], _decoded(vqgan, store, ids), strict=True))
+        shown[source] = pairs[:SHEET_IMAGES]
+        kept[source] = Kept(
+            round(sum(psnr_db(*pair) for pair in pairs) / len(pairs), 2),
+            round(sum(ssim(*pair) for pair in pairs) / len(pairs), 4),
+            len(pairs),
+        )
+    # the first picture of each source, then the second of each
+    sheet = [pair for rank in range(SHEET_IMAGES) for pairs in shown.values() for pair in pairs[rank : rank + 1]]
+    if sheet:
+        write_bytes(path, _sheet(sheet[:SHEET_IMAGES]))
+    return kept
+
+
+def _decoded(vqgan: VQGAN, store: CodeStore, ids: Sequence[str]) -> list[Pixels]:
+    """One at a time: a decoder holds more than an encoder, and this is a sample."""
     import torch
 
     device = next(vqgan.parameters()).device
-    pairs: dict[str, list[tuple[Pixels, Pixels]]] = {}
-    for source in sorted(by_source):
-        ids = by_source[source][:PSNR_IMAGES]
-        codes = torch.from_numpy(store.get_many(ids).astype(np.int64)).to(device)
-        decoded = to_levels(vqgan.decode(codes).permute(0, 2, 3, 1).cpu().numpy())
-        originals = [preprocess(read(image_id), vqgan.resolution) for image_id in ids]
-        pairs[source] = list(zip(originals, decoded, strict=True))
-    shown = [pair for rank in range(PSNR_IMAGES) for found in pairs.values() for pair in found[rank : rank + 1]]
-    if shown:
-        write_bytes(path, _sheet(shown[:SHEET_IMAGES]))
-    return {
-        source: round(sum(psnr_db(*pair) for pair in found) / len(found), 2) for source, found in sorted(pairs.items())
-    }
+    codes_BN = torch.from_numpy(store.get_many(list(ids)).astype(np.int64))
+    made = [vqgan.decode(codes_N[None].to(device))[0] for codes_N in codes_BN]
+    return [to_levels(pixels_CHW.permute(1, 2, 0).cpu().numpy()) for pixels_CHW in made]
 
 
 def _sheet(pairs: list[tuple[Pixels, Pixels]]) -> bytes:

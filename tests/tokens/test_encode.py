@@ -181,9 +181,10 @@ def test_preview_shows_originals_above_what_codes_decode_to(tmp_path: Path, toke
         assert sheet.size == (8 * 16, 2 * 16)
         first = np.asarray(sheet)[:16, :16]
     assert np.array_equal(first, preprocess(PICTURES[IDS[0]], 16))
-    psnr = read_json(tmp_path / "results" / "summary.json")["psnr_db"]
-    assert set(psnr) == {"a", "b"}
-    assert all(0 < value < 60 for value in psnr.values())
+    kept = read_json(tmp_path / "results" / "summary.json")["reconstruction"]
+    assert set(kept) == {"a", "b"}
+    assert all(0 < item["psnr_db"] < 60 and -1 < item["ssim"] < 1 for item in kept.values())
+    assert sum(item["pictures"] for item in kept.values()) == len(IDS)
 
 
 def test_job_comes_back_from_its_file(tmp_path: Path, tokenizer: Path) -> None:

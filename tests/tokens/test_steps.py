@@ -98,7 +98,7 @@ def test_locked_source_is_left_out_and_named(store: Path, weights: Path) -> None
 def test_summary_says_what_was_encoded_and_how_well(codes: Artifact) -> None:
     summary = codes.manifest.summary
     assert (summary["images"], summary["encoded_now"]) == (4, 4)
-    assert set(summary["psnr_db"]) == {"vqa", "cxr"}  # type: ignore[arg-type]
+    assert set(summary["reconstruction"]) == {"vqa", "cxr"}  # type: ignore[arg-type]
     assert 0 < summary["code_usage"] <= 1  # type: ignore[operator]
     assert 1 <= summary["code_perplexity"] <= 24  # type: ignore[operator]
     assert (codes.folder / "log" / "reconstruction.png").is_file()
