@@ -132,7 +132,7 @@ def read_yaml(path: Path) -> ChameleonVQVAEConfig:
     except (yaml.YAMLError, RecursionError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path}: no configuration of a VQGAN ({reason}). Expected model.params.ddconfig."
+            f"{path}: not a VQGAN's configuration ({reason}). Expected model.params.ddconfig."
         ) from error
     odd = [name for name, value in wide.items() if name not in SILENT or SILENT[name] not in (None, value)]
     if params.get("remap") is not None:
