@@ -1,7 +1,8 @@
 """`medmax …`: what people ask of a build from the command line, without the orchestrator.
 
 Reading and explaining; making things is `dagster job execute` or the web UI, but for `retry`, which tries again what a
-build had to leave out. Faults of ours end in one line and exit code 2, findings (a broken store) in exit code 1.
+build had to leave out. `encode` and `decode` need no build: pictures to codes and back. Faults of ours end in one line
+and exit code 2, findings (a broken store, a broken picture) in exit code 1.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from medmax_pipeline import __version__, config
 from medmax_pipeline.errors import MedmaxError
 from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.models.weights import NumericMode
 
 REBUILD = "dagster job execute -m medmax_pipeline.definitions -j full_rebuild"
 """Makes whatever a build is missing."""
@@ -142,6 +145,31 @@ def results(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def encode(arguments: argparse.Namespace) -> int:
+    """Pictures as JSON lines of their codes; exit 1 where one could not be encoded."""
+    from medmax_pipeline.tokens import code_lines
+
+    vqgan = code_lines.load(arguments.tokenizer, arguments.mode)
+    return _told(code_lines.encode_files(vqgan, arguments.images))
+
+
+def decode(arguments: argparse.Namespace) -> int:
+    """JSON lines of codes as PNG files; exit 1 where one could not be decoded."""
+    from medmax_pipeline.tokens import code_lines
+
+    vqgan = code_lines.load(arguments.tokenizer, "exact")
+    return _told(code_lines.decode_file(vqgan, arguments.lines, arguments.out))
+
+
+def _told(found: Iterable[Mapping[str, object]]) -> int:
+    """Print a line each, errors apart; 1 where there was one."""
+    bad = 0
+    for item in found:
+        bad |= "error" in item
+        print(json.dumps(item), file=sys.stderr if "error" in item else sys.stdout, flush=True)
+    return bad
+
+
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "plan": (plan, True),
     "lineage": (lineage, True),
@@ -150,8 +178,10 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "sources": (sources, True),
     "retry": (retry, True),
     "results": (results, False),
+    "encode": (encode, False),
+    "decode": (decode, False),
 }
-"""Each command, and whether it speaks JSON too."""
+"""Each command, and whether it speaks JSON too where asked."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -162,6 +192,9 @@ def parser() -> argparse.ArgumentParser:
     for name, (function, speaks_json) in COMMANDS.items():
         text = (function.__doc__ or "").splitlines()[0]
         command = commands.add_parser(name, help=text, description=text)
+        if name in ("encode", "decode"):
+            _add_codes(command, name)
+            continue
         command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
         if speaks_json:
             command.add_argument("--json", action="store_true", help="JSON for machines")
@@ -173,6 +206,19 @@ def parser() -> argparse.ArgumentParser:
         if name == "retry":
             command.add_argument("sources", nargs="*", metavar="SOURCE", help="keys of sources; default all of them")
     return made
+
+
+def _add_codes(command: argparse.ArgumentParser, name: str) -> None:
+    """The grammar of `encode` and `decode`, which look at no build."""
+    command.add_argument(
+        "--tokenizer", type=Path, required=True, metavar="PATH", help="a folder, or a vqgan.ckpt beside its vqgan.yaml"
+    )
+    if name == "encode":
+        command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
+        command.add_argument("--mode", choices=get_args(NumericMode), default="exact", help="how to compute")
+    else:
+        command.add_argument("lines", metavar="FILE", help="JSON lines as `encode` prints them; - for standard input")
+        command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the PNG files go")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
