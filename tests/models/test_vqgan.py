@@ -12,8 +12,11 @@ from safetensors.torch import load_file, save_file
 from transformers import ChameleonVQVAE, ChameleonVQVAEConfig
 
 from medmax_pipeline.errors import StoreError, TokenError, WeightsError
+from medmax_pipeline.models import vqgan as vqgan_module
+from medmax_pipeline.models.agreement import agreement
 from medmax_pipeline.models.decoder import Decoder
 from medmax_pipeline.models.vqgan import VQGAN, full_float32
+from tests.conftest import absent
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,99 @@ def test_codes_equal_those_of_transformers(vqgan: VQGAN) -> None:
     assert found.dtype == torch.int64
     assert len(found.unique()) > 3
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("side", "attended"), [(16, None), (16, [8]), (256, None)], ids=["small", "attention", "channels_last"]
+)
+def test_an_encoder_gives_the_codes_of_transformers_at_every_size(side: int, attended: list[int] | None) -> None:
+    """Bit for bit below 256 px; from there a CPU convolves in another order, and the codes are still equal."""
+    config = ChameleonVQVAEConfig(
+        resolution=side,
+        base_channels=32,
+        channel_multiplier=[1, 1, 2],
+        num_res_blocks=1,
+        latent_channels=16,
+        embed_dim=8,
+        num_embeddings=64,
+        attn_resolutions=attended,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        made = VQGAN(config).eval().requires_grad_(False)
+        torch.nn.init.normal_(made.quantize.embedding.weight, std=0.05)
+    given = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    latents = made.quant_conv(made.encoder(given))
+    expected = made.quantize(latents)[2].view(2, -1)
+    assert len(expected.unique()) > 3
+    assert torch.equal(made.encode(given), expected)
+    assert side >= 256 or torch.equal(made.latents(given), latents)
+
+
+def test_the_shipped_tokenizers_latents_are_those_of_transformers_bit_for_bit() -> None:
+    shipped = VQGAN.load(Path(vqgan_module.__file__).parent.parent / "sample" / "weights" / "vqgan")
+    given = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    assert torch.equal(shipped.latents(given), shipped.quant_conv(shipped.encoder(given)))
+
+
+def test_gradients_are_those_of_transformers(vqgan_folder: Path) -> None:
+    """The lean forward trains the same."""
+    one, other = (VQGAN.load(vqgan_folder).requires_grad_(True) for _ in range(2))
+    one.latents(pixels(2)).square().sum().backward()
+    other.quant_conv(other.encoder(pixels(2))).square().sum().backward()
+    grads = {name: parameter.grad for name, parameter in other.encoder.named_parameters()}
+    for name, parameter in one.encoder.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, grads[name])
+
+
+def test_fast_mode_rounds_the_encoder_and_nothing_else(vqgan: VQGAN, vqgan_folder: Path) -> None:
+    fast = VQGAN.load(vqgan_folder, "fast")
+    types = {name: tensor.dtype for name, tensor in fast.state_dict().items()}
+    assert {types[name] for name in types if name.startswith("encoder.")} == {torch.bfloat16}
+    assert {types[name] for name in types if not name.startswith("encoder.")} == {torch.float32}
+    codes = vqgan.encode(pixels(2))
+    assert torch.equal(fast.decode(codes), vqgan.decode(codes))
+    torch.testing.assert_close(fast.latents(pixels(4)), vqgan.latents(pixels(4)), atol=0.05, rtol=0.05)
+
+
+def test_agreement_counts_equal_codes_and_pictures(vqgan: VQGAN, vqgan_folder: Path) -> None:
+    fast = VQGAN.load(vqgan_folder, "fast")
+    given = pixels(20)  # more than one batch
+    equal = fast.encode(given) == vqgan.encode(given)
+    found = agreement(fast, vqgan, given)
+    assert found.codes == pytest.approx(float(equal.float().mean()))
+    assert found.pictures == pytest.approx(float(equal.all(1).float().mean()))
+    assert found.compared == 20
+    assert 0.5 < found.codes < 1.0
+    assert agreement(vqgan, vqgan, given) == (1.0, 1.0, 20)
+
+
+def test_a_rounded_encoder_is_neither_saved_nor_named(vqgan_folder: Path, tmp_path: Path) -> None:
+    fast = VQGAN.load(vqgan_folder, "fast")
+    with pytest.raises(AssertionError, match="exact"):
+        fast.save(tmp_path / "again")
+    with pytest.raises(AssertionError, match="exact"):
+        fast.digest()
+
+
+def test_the_digest_moves_with_any_weight(vqgan_folder: Path) -> None:
+    one, other = VQGAN.load(vqgan_folder), VQGAN.load(vqgan_folder)
+    assert one.digest() == other.digest()
+    assert other.decoder is not None
+    other.decoder.conv_out.weight[0, 0, 0, 0] += 1e-6
+    assert one.digest() != other.digest()
+
+
+@pytest.mark.gpu
+def test_modes_on_an_accelerator(vqgan: VQGAN, vqgan_folder: Path) -> None:
+    if not torch.cuda.is_available():
+        absent("cuda", "no accelerator")
+    there = pixels(8).cuda()
+    exact = VQGAN.load(vqgan_folder).cuda()
+    assert (exact.encode(there).cpu() == vqgan.encode(pixels(8))).float().mean() > 0.98
+    fast = VQGAN.load(vqgan_folder, "fast").cuda()
+    assert agreement(fast, exact, there).codes > 0.5
 
 
 def test_codes_do_not_depend_on_the_batch(vqgan: VQGAN) -> None:
