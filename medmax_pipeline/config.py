@@ -99,17 +99,66 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerTuning:
+    """How an image tokenizer is tuned on the build's training pictures: a VQGAN as in "Taming Transformers".
+
+    Weights of the terms, betas and rate are those of that paper's code and of the VQGAN configuration that MedMax
+    released, which starts from the published tokenizer.
+    """
+
+    batch: int
+    """Pictures a step, over all devices."""
+    epochs: float
+    """Passes over the training pictures; 8 in the paper's trial, over 300,000 pictures."""
+    base_lr: float = 4.5e-6
+    """Adam's rate for each picture of a batch; the rate is this times `batch`."""
+    pixel_weight: float = 1.0
+    """Of the mean absolute difference of pixels."""
+    perceptual: str = ""
+    """LPIPS weights (VGG16, safetensors), relative to the landing root; empty: the perceptual term is left out."""
+    perceptual_weight: float = 1.0
+    codebook_weight: float = 1.0
+    """Of the distance between latents and their codes."""
+    beta: float = 0.25
+    """Share in that distance of the term that moves codes towards latents."""
+    adversarial_weight: float = 0.8
+    """Of the discriminator's opinion, beside the adaptive weight."""
+    adversarial_start: int = 25_001
+    """First step, from 0, with a discriminator."""
+    discriminator_layers: int = 3
+    """Convolutions that halve the picture; the judged patches are 70 px wide at 3."""
+    discriminator_width: int = 64
+    """Channels of its first layer."""
+    held_out: int = 256
+    """Training pictures kept aside, on which the gain is measured; at most a tenth of all."""
+    admit_credentialed: bool = False
+    """Whether credentialed pictures may be tuned on; the tuned weights are credentialed then."""
+    checkpoint_steps: int = 500
+    """Steps between resumable checkpoints; never part of the result."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """Where a network's or a tokenizer's files come from."""
 
-    kind: Literal["sample", "seeded", "published"]
+    kind: Literal["sample", "seeded", "published", "finetuned"]
     """`sample`: shipped with the package; `seeded`: initialised from `size` and `seed`; `published`: the record of
-    that `name` in `models/published.py`."""
+    that `name` in `models/published.py`; `finetuned`: that record's, or the shipped ones where `name` is `sample`,
+    tuned as `tuning` says (image tokenizers only)."""
     name: str = ""
     """Key of the published weights."""
     size: Mapping[str, int] = field(default_factory=dict)
     """Fields of the network's configuration, for `seeded`."""
     seed: int = 0
+    tuning: TokenizerTuning | None = None
+    """For `finetuned`."""
+
+    @property
+    def record(self) -> str:
+        """Key of the published weights that these are, or are made of; empty: none."""
+        made_of = self.kind == "published" or (self.kind == "finetuned" and self.name != "sample")
+        return self.name if made_of else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ from medmax_pipeline.sources import source
 from medmax_pipeline.steps import Step, in_order
 from medmax_pipeline.tokens.steps import image_codes_step, published_tokens_step
 from medmax_pipeline.training.steps import checkpoint_step
+from medmax_pipeline.training.tokenizer.steps import tuned_step, untuned_step
 
 EVALUATION = ("eval/", "scores/")
 """Key prefixes of what a refresh of scores may run; `report` goes with them."""
@@ -62,14 +63,18 @@ def eval_steps(build: Build) -> Mapping[str, list[Step]]:
     }
 
 
-def _weights(build: Build) -> Iterator[Step]:
+def _weights(build: Build, trained: Sequence[str]) -> Iterator[Step]:
     """Published files first, then what is made of them."""
     named = [build.image_tokenizer, build.text_tokenizer, build.base_model]
     if build.similarity_model is not None:
         named.append(build.similarity_model)
-    for name in sorted({weights.name for weights in named if weights.kind == "published"}):
+    for name in sorted({weights.record for weights in named} - {""}):
         yield weights_step(published(name), build.pins.get(name, ""))
-    yield image_tokenizer_step(build.image_tokenizer)
+    if build.image_tokenizer.kind == "finetuned":
+        yield untuned_step(build.image_tokenizer)
+        yield tuned_step(build.image_tokenizer, build.sources, trained)
+    else:
+        yield image_tokenizer_step(build.image_tokenizer)
     yield text_tokenizer_step(build.text_tokenizer)
     yield base_model_step(build.base_model)
     if build.similarity_model is not None:
@@ -91,7 +96,7 @@ def _all(settings: Settings) -> Iterator[Step]:
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
     for key in trained:
         yield curated_step(key, build.curation)
-    yield from _weights(build)
+    yield from _weights(build, trained)
     yield image_codes_step(build.sources, trained)
     if "medmax_data" in build.sources:
         yield published_tokens_step()

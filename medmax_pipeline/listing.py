@@ -66,7 +66,7 @@ def standings(settings: Settings, ledger: Ledger) -> Iterator[Standing]:
         kept = samples.manifest.counts.kept if samples is not None and not samples.locked else None
         yield _standing(settings, record, "source", key in build.sources, variant, laid)._replace(samples=kept)
     named = (build.image_tokenizer, build.text_tokenizer, build.base_model, build.similarity_model)
-    used = {weights.name for weights in named if weights is not None and weights.kind == "published"}
+    used = {weights.record for weights in named if weights is not None}
     for weights in PUBLISHED.values():
         yield _standing(settings, weights, "weights", weights.key in used, "", laid=False)
 
