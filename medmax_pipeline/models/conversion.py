@@ -1,21 +1,20 @@
 """Publishers' weights into the folders that our networks load: linked where the form is ours, converted where not.
 
 Checked by names and shapes before anything is published. Multi-gigabyte shards are never loaded for that: their
-headers say enough. A pickle is read as plain tensors only, by torch's own restricted reader. Where the files come from
-belongs to `published.py` and ingest.
+headers say enough. Where the files come from belongs to `published.py` and ingest, the forms of an image tokenizer to
+`vqgan_files.py`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import write_json
+from medmax_pipeline.files import Json, write_json
 from medmax_pipeline.models.weights import (
     CONFIG,
     INDEX,
@@ -27,10 +26,6 @@ from medmax_pipeline.models.weights import (
 )
 
 TOKENIZER: Final = "tokenizer.json"
-RESOLUTION_PX: Final = 512
-"""Of the published VQGAN, as its vqgan.yaml says; tensors do not tell it."""
-IGNORED: Final = ("loss.",)
-"""Discriminator and perceptual loss in a training checkpoint; no part of the tokenizer."""
 
 
 def link(source: Path, target: Path) -> None:
@@ -142,95 +137,24 @@ def place_text_tokenizer(path: Path, out: Path) -> int:
     return size
 
 
-def convert_vqgan(path: Path, out: Path, resolution: int = RESOLUTION_PX) -> int:
+def convert_vqgan(path: Path, out: Path) -> dict[str, Json]:
     """Turn a VQGAN's training checkpoint into the folder that `models/vqgan` loads.
 
-    The published checkpoint's tensors have the names of our network already (encoder and quantiser are transformers',
-    which kept them; the decoder is ours). What the training added is left out; anything else is refused.
-
     Args:
-        path: `vqgan.ckpt`.
+        path: `vqgan.ckpt`, its `vqgan.yaml` beside it.
         out: the artifact's folder; may exist, empty.
-        resolution: height and width in pixels that it was trained for.
 
     Returns:
-        the number of parameters.
+        how many parameters, and the digest of their values, which says whether two checkpoints are one tokenizer.
 
     Raises:
-        WeightsError: the file holds more than plain tensors, or not those of a VQGAN with decoder.
+        WeightsError: the file holds more than plain tensors, or not those of the VQGAN that the configuration
+            describes, or no decoder.
     """
-    import torch
-    from transformers import ChameleonVQVAEConfig
-
     from medmax_pipeline.models.vqgan import VQGAN
 
-    state = _read_checkpoint(path)
-    fields = vqgan_fields(state, path)
-    with torch.random.fork_rng(devices=[]):
-        model = VQGAN(ChameleonVQVAEConfig(**fields, resolution=resolution))
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    check_state(shapes, expected, path, "a VQGAN with decoder")
-    model.load_state_dict({name: tensor.to(torch.float32) for name, tensor in state.items()})
+    model = VQGAN.load(path)
+    if model.decoder is None:
+        raise WeightsError(f"{path}: holds no decoder, so that nothing could be drawn. Fetch the publisher's own file.")
     model.save(out)
-    return sum(tensor.numel() for tensor in state.values())
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors by name, without those of the training's own loss."""
-    import pickle
-
-    import torch
-
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path}: not a checkpoint of plain tensors ({reason}). Nothing that could run code is read; "
-            "fetch the publisher's own file again."
-        ) from error
-    state = value.get("state_dict", value) if isinstance(value, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise WeightsError(f"{path}: holds no state_dict of tensors. Expected the publisher's vqgan.ckpt.")
-    return {name: tensor for name, tensor in state.items() if not str(name).startswith(IGNORED)}
-
-
-def vqgan_fields(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The fields of a VQGAN's configuration that its tensors tell by their shapes.
-
-    Raises:
-        WeightsError: a tensor that tells one is missing.
-    """
-    try:
-        base = int(state["encoder.conv_in.weight"].shape[0])
-        levels = _count(state, r"encoder\.down\.(\d+)\.")
-        blocks = _count(state, r"encoder\.down\.0\.block\.(\d+)\.")
-        widths = [int(state[f"encoder.down.{level}.block.0.conv1.weight"].shape[0]) for level in range(levels)]
-        codes, width = (int(side) for side in state["quantize.embedding.weight"].shape)
-        latent = int(state["encoder.conv_out.weight"].shape[0])
-        channels = int(state["encoder.conv_in.weight"].shape[1])
-    except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(
-            f"{path}: no VQGAN's tensors (lacks {error}). Expected the publisher's vqgan.ckpt."
-        ) from error
-    if any(re.match(r"encoder\.down\.\d+\.attn\.", name) for name in state) or any(size % base for size in widths):
-        raise WeightsError(
-            f"{path}: a VQGAN with attention between its levels, or uneven widths {widths}; expected the published "
-            "geometry, attention at the lowest resolution only."
-        )
-    return {
-        "base_channels": base,
-        "channel_multiplier": [size // base for size in widths],
-        "num_res_blocks": blocks,
-        "num_embeddings": codes,
-        "embed_dim": width,
-        "latent_channels": latent,
-        "in_channels": channels,
-        "double_latent": False,
-    }
-
-
-def _count(state: Mapping[str, Any], wanted: str) -> int:
-    """One more than the highest number at a place in the names."""
-    return 1 + max(int(match.group(1)) for name in state if (match := re.match(wanted, name)))
+    return {"parameters": sum(tensor.numel() for tensor in model.parameters()), "weights_sha256": model.digest()}

@@ -91,14 +91,17 @@ VQGAN: Final = PublishedWeights(
     access=Access(
         kind="hub",
         page="https://huggingface.co/mint-medmax/medmax_7b",
-        how="Download tokenizer/vqgan.ckpt; GAIR/Anole-7b-v0.1 lists the same file (MD5 "
+        how="Download tokenizer/vqgan.ckpt and vqgan.yaml; GAIR/Anole-7b-v0.1 lists the same checkpoint (MD5 "
         "1a559fb5dab4d351d19496ae89da1db1).",
         repo="mint-medmax/medmax_7b",
         repo_type="model",
         revision=MEDMAX_7B,
     ),
     licence=CHAMELEON_LICENCE,
-    files=(ExpectedFile("tokenizer/vqgan.ckpt", "a torch checkpoint; read as plain tensors only"),),
+    files=(
+        ExpectedFile("tokenizer/vqgan.ckpt", "a torch checkpoint; read as plain tensors only"),
+        ExpectedFile("tokenizer/vqgan.yaml", "its sizes"),
+    ),
 )
 TEXT_TOKENIZER: Final = PublishedWeights(
     key="text_tokenizer",

@@ -121,7 +121,8 @@ def image_tokenizer_step(weights: Weights) -> Step:
         from medmax_pipeline.models.conversion import convert_vqgan
 
         files = verified(run, weights.name)
-        return Outcome(summary={"parameters": convert_vqgan(files.folder / files.names[0], run.out)})
+        checkpoint = next(name for name in files.names if name.endswith(".ckpt"))
+        return Outcome(summary=convert_vqgan(files.folder / checkpoint, run.out))
 
     return _published_step("image_tokenizer", weights, run)
 

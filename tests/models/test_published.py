@@ -22,6 +22,7 @@ from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, PUBLISHED, TEXT_TOKENIZER, VQGAN, published
 from medmax_pipeline.models.weights import read_shapes
 from medmax_pipeline.steps import Step
+from tests.models.original import lay_original
 
 BASE = Weights(kind="published", name="anole_7b")
 TEXT = Weights(kind="published", name="text_tokenizer")
@@ -55,16 +56,6 @@ def lay_text(landing: Path, text: Path, name: str = "text_tokenizer_modified.jso
     folder = landing / "weights" / "text_tokenizer" / "tokenizer"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(text / "tokenizer.json", folder / name)
-
-
-def lay_vqgan(landing: Path, vqgan: Path, **more: Any) -> Path:
-    """A training checkpoint of the tiny VQGAN, the training's own tensors included."""
-    path = landing / "weights" / "vqgan" / "tokenizer" / "vqgan.ckpt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = load_file(vqgan / "model.safetensors")
-    state["loss.discriminator.main.0.weight"] = torch.zeros(3)
-    torch.save({"state_dict": state, "epoch": 3, **more}, path)
-    return path
 
 
 def run_all(ledger: Ledger, *made: Step) -> None:
@@ -208,50 +199,34 @@ def test_two_shards_with_one_name_are_refused(tmp_path: Path, vqgan_folder: Path
         read_shapes(tmp_path)
 
 
-def test_a_vqgan_checkpoint_becomes_the_folder_that_our_network_loads(
-    ledger: Ledger, vqgan_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_vqgan_checkpoint_becomes_the_folder_that_our_network_loads(ledger: Ledger) -> None:
     from medmax_pipeline.models.vqgan import VQGAN as Network
 
-    lay_vqgan(ledger.landing, vqgan_folder)
-    monkeypatch.setattr(conversion.convert_vqgan, "__defaults__", (16,))
+    folder = ledger.landing / "weights" / "vqgan" / "tokenizer"
+    network = lay_original(folder)
     run_all(ledger, weights_step(VQGAN), steps.image_tokenizer_step(IMAGE))
-    made = ledger.need("image_tokenizer").folder
-    assert (made / "model.safetensors").read_bytes() == (vqgan_folder / "model.safetensors").read_bytes()
-    assert Network.load(made).codes_per_image == 16
+    made = ledger.need("image_tokenizer")
+    loaded = Network.load(made.folder)
+    assert made.manifest.summary["weights_sha256"] == loaded.digest()
+    state = network.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
+    assert made.manifest.summary["parameters"] == sum(tensor.numel() for tensor in state.values())
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, vqgan_folder: Path) -> None:
-    path = lay_vqgan(tmp_path, vqgan_folder, callbacks=Path("a class of somebody's"))
-    with pytest.raises(WeightsError, match="plain tensors"):
-        conversion.convert_vqgan(path, tmp_path / "out")
+def test_a_vqgan_without_its_configuration_is_locked(ledger: Ledger) -> None:
+    folder = ledger.landing / "weights" / "vqgan" / "tokenizer"
+    lay_original(folder)
+    (folder / "vqgan.yaml").unlink()
+    run_all(ledger, weights_step(VQGAN), steps.image_tokenizer_step(IMAGE))
+    assert ledger.need("image_tokenizer").locked
 
 
-@pytest.mark.parametrize("value", [{"state_dict": {"a": 1}}, [1], {"state_dict": {"a": torch.zeros(2)}}])
-def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, value: Any) -> None:
-    path = tmp_path / "vqgan.ckpt"
-    torch.save(value, path)
-    with pytest.raises(WeightsError, match=r"vqgan\.ckpt"):
-        conversion.convert_vqgan(path, tmp_path / "out")
-
-
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "vqgan.ckpt").write_bytes(b"<html>" * 100)
-    with pytest.raises(WeightsError, match="plain tensors"):
+def test_a_vqgan_checkpoint_without_decoder_is_no_image_tokenizer(tmp_path: Path) -> None:
+    network = lay_original(tmp_path)
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("decoder.")}
+    torch.save({"state_dict": state}, tmp_path / "vqgan.ckpt")
+    with pytest.raises(WeightsError, match="holds no decoder"):
         conversion.convert_vqgan(tmp_path / "vqgan.ckpt", tmp_path / "out")
-
-
-def test_the_published_geometry_is_told_by_shapes_alone() -> None:
-    from transformers import ChameleonVQVAEConfig
-
-    from medmax_pipeline.models.vqgan import VQGAN as Network
-
-    with torch.device("meta"):
-        state = Network(ChameleonVQVAEConfig()).state_dict()
-    fields = conversion.vqgan_fields(state, Path("vqgan.ckpt"))
-    assert fields["channel_multiplier"] == [1, 1, 2, 2, 4]
-    assert (fields["base_channels"], fields["num_res_blocks"], fields["num_embeddings"]) == (128, 2, 8192)
-    assert (fields["embed_dim"], fields["latent_channels"]) == (256, 256)
 
 
 def test_of_two_tokenizer_files_the_changed_one_is_taken(ledger: Ledger, text_folder: Path) -> None:
