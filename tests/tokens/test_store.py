@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -17,7 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medmax_pipeline.errors import StoreError
-from medmax_pipeline.tokens.store import CodeStore
+from medmax_pipeline.tokens import store as room
+from medmax_pipeline.tokens.index import INDEX
+from medmax_pipeline.tokens.parts import map_part, merge_parts, write_part
+from medmax_pipeline.tokens.store import FAN_IN, CodeStore
 from tests.tokens.small import image_id, random_codes
 
 WRITER = """
@@ -49,6 +54,17 @@ def assert_holds(store: CodeStore, numbers: list[int]) -> None:
     found = store.get_many([image_id(number) for number in numbers])
     assert found.dtype == np.uint16
     assert np.array_equal(found, np.array([random_codes(number) for number in numbers]).reshape(-1, 4))
+
+
+def held(folder: Path) -> list[bytes]:
+    """Ids in all parts, as often as they lie there."""
+    return [one for path in folder.glob("*.part") for one in map_part(path, 4).ids.tolist()]
+
+
+def fill_in_parts(store: CodeStore, numbers: range, *, credentialed: bool = False) -> None:
+    """A part for each number."""
+    for number in numbers:
+        fill(store, [number], credentialed=credentialed)
 
 
 def start_writer(folder: Path, first: int, last: int, size: int) -> subprocess.Popen[str]:
@@ -173,6 +189,148 @@ def test_changed_part_is_found(tmp_path: Path) -> None:
     assert store.verify() == [part.name]
 
 
+def test_small_parts_are_merged_and_found_by_the_index(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(3 * FAN_IN + 1))
+    assert len(list(store.folder.glob("*.part"))) <= 5
+    assert (store.folder / INDEX).exists()
+    assert_holds(store, list(range(3 * FAN_IN + 1)))
+    assert_holds(open_store(tmp_path), list(range(3 * FAN_IN + 1)))
+    assert store.missing([image_id(number) for number in (0, 900)]) == [image_id(900)]
+    assert store.verify() == []
+
+
+def test_open_and_credentialed_parts_are_never_merged(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(20))
+    fill_in_parts(store, range(20, 40), credentialed=True)
+    secret = {bytes.fromhex(image_id(number)) for number in range(20, 40)}
+    for path in store.folder.glob("*.part"):
+        ids = set(map_part(path, 4).ids.tolist())
+        assert not ids & secret if path.name.startswith("open-") else ids <= secret
+    assert_holds(store, list(range(40)))
+
+
+def test_reader_keeps_what_it_opened_while_parts_are_merged_away(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(5))
+    reader = open_store(tmp_path)
+    names = {path.name for path in store.folder.glob("*.part")}
+    fill_in_parts(store, range(5, 40))
+    assert names.isdisjoint(path.name for path in store.folder.glob("*.part"))
+    assert_holds(reader, list(range(5)))
+    assert reader.missing([image_id(30)]) == [image_id(30)]
+    reader.refresh()
+    assert_holds(reader, list(range(40)))
+
+
+def test_store_without_its_index_says_the_same(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(20))
+    (store.folder / INDEX).unlink()
+    again = open_store(tmp_path)
+    assert_holds(again, list(range(20)))
+    again.tidy()
+    assert (store.folder / INDEX).exists()
+    assert_holds(again, list(range(20)))
+
+
+@pytest.mark.parametrize("damage", [b"", b"mmcodes1", b"x" * 400, b"mmcodes1" + b"\xff" * 8, b"mmcodes1" + bytes(400)])
+def test_damaged_index_is_found_and_does_no_harm(tmp_path: Path, damage: bytes) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(20))
+    (store.folder / INDEX).write_bytes(damage)
+    assert_holds(open_store(tmp_path), list(range(20)))
+    assert store.verify() == [INDEX]
+
+
+def test_index_that_points_elsewhere_gives_no_other_pictures_codes(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(20))
+    store.tidy()
+    data = bytearray((store.folder / INDEX).read_bytes())
+    places = np.frombuffer(bytes(data[-8 * 20 :]), dtype="<u8")
+    data[-8 * 20 :] = np.roll(places, 1).tobytes()
+    (store.folder / INDEX).write_bytes(bytes(data))
+    spoilt = open_store(tmp_path)
+    assert spoilt.missing([image_id(number) for number in range(20)]) == [image_id(number) for number in range(20)]
+    assert spoilt.verify() == [INDEX]
+
+
+def test_merging_cut_off_before_its_index_leaves_nothing_twice(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(12))
+    merge_parts(store.folder, [map_part(path, 4) for path in store.folder.glob("*.part")])
+    again = open_store(tmp_path)
+    assert_holds(again, list(range(12)))
+    again.tidy()
+    assert len(held(store.folder)) == 12
+    assert_holds(again, list(range(12)))
+
+
+def test_merging_cut_off_after_its_index_leaves_nothing_twice(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(12))
+    small = [(path, path.read_bytes()) for path in store.folder.glob("*.part")]
+    fill_in_parts(store, range(12, 20))
+    for path, data in small:
+        path.write_bytes(data)
+    again = open_store(tmp_path)
+    again.tidy()
+    assert len(held(store.folder)) == 20
+    assert_holds(again, list(range(20)))
+
+
+def test_picture_that_is_there_is_not_added_again(tmp_path: Path) -> None:
+    store, other = open_store(tmp_path), open_store(tmp_path)
+    fill(store, [1, 2])
+    fill(other, [2, 3])
+    assert len(held(store.folder)) == 3
+
+
+def test_file_system_without_locks_only_goes_unmerged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: object, operation: int) -> None:
+        raise OSError(37, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    store = open_store(tmp_path)
+    fill_in_parts(store, range(20))
+    assert len(list(store.folder.glob("*.part"))) == 20
+    assert_holds(store, list(range(20)))
+
+
+def test_parts_written_before_there_was_an_index_are_read_and_then_indexed(tmp_path: Path) -> None:
+    folder = open_store(tmp_path).folder
+    for number in range(40):
+        ids = np.array([bytes.fromhex(image_id(number))], dtype="S32")
+        write_part(folder, "open", ids, random_codes(number)[None])
+    store = open_store(tmp_path)
+    assert_holds(store, list(range(40)))
+    fill(store, [40])
+    assert len(list(folder.glob("*.part"))) <= 2
+    assert_holds(store, list(range(41)))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.lists(st.integers(0, 60), min_size=1, max_size=9, unique=True), st.booleans())))
+def test_store_is_a_mapping_whatever_is_added(
+    tmp_path_factory: pytest.TempPathFactory, additions: list[tuple[list[int], bool]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "FAN_IN", 2)
+        patch.setattr(room, "MERGED_MOST", 8)
+        store = open_store(tmp_path_factory.mktemp("mapping"))
+        known: set[int] = set()
+        for numbers, credentialed in additions:
+            fill(store, numbers, credentialed=credentialed)
+            known |= set(numbers)
+        assert_holds(store, sorted(known))
+        assert_holds(open_store(store.folder.parent), sorted(known))
+        absent = [image_id(number) for number in range(61) if number not in known]
+        assert store.missing([image_id(number) for number in range(61)]) == absent
+        assert len(held(store.folder)) == len(known)
+
+
 def test_two_writers_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     writers = [start_writer(tmp_path, first, last, size) for first, last, size in ((0, 60, 3), (30, 90, 7))]
     assert [writer.wait(60) for writer in writers] == [0, 0]
@@ -182,25 +340,41 @@ def test_two_writers_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     assert_holds(store, list(range(90)))
     assert store.missing([image_id(number) for number in range(91)]) == [image_id(90)]
+    assert len(held(store.folder)) == 90
     assert store.verify() == []
 
 
-@pytest.mark.parametrize("lines", [1, 4, 9])
-def test_writer_killed_anywhere_goes_on_with_the_same_codes(tmp_path: Path, lines: int) -> None:
-    writer = start_writer(tmp_path, 0, 2000, 5)
+def killed_and_again(folder: Path, seed: int) -> None:
+    """A writer that merges all the time, killed somewhere, and another one after it."""
+    draw = random.Random(seed)
+    writer = start_writer(folder, 0, 20_000, 5)
     assert writer.stdout is not None
-    for _ in range(lines):
+    for _ in range(draw.randrange(1, 60)):
         writer.stdout.readline()
-    time.sleep(0.003 * lines)
+    time.sleep(draw.uniform(0, 0.01))
     writer.send_signal(signal.SIGKILL)
     assert writer.wait(60) == -signal.SIGKILL
     writer.stdout.close()
-    store = open_store(tmp_path)
-    before = {number for number in range(60) if not store.missing([image_id(number)])}
+    store = open_store(folder)
+    before = [number for number in range(400) if not store.missing([image_id(number)])]
     assert before
-    again = start_writer(tmp_path, 0, 60, 5)
-    assert again.stdout is not None
+    assert_holds(store, before)
+    assert store.verify() == []
+    again = start_writer(folder, 0, 400, 5)
     again.communicate(timeout=60)
     store.refresh()
-    assert_holds(store, list(range(60)))
+    assert_holds(store, list(range(400)))
+    store.tidy()
+    assert len(held(store.folder)) == len(set(held(store.folder)))
     assert store.verify() == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_writer_killed_anywhere_goes_on_with_the_same_codes(tmp_path: Path, seed: int) -> None:
+    killed_and_again(tmp_path, seed)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(4, 104))
+def test_writer_killed_at_a_hundred_places(tmp_path: Path, seed: int) -> None:
+    killed_and_again(tmp_path, seed)
