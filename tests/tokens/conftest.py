@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from medmax_pipeline.tokens import resize
+
+if resize.COMPILED:  # compiled here once, so that no test's time holds it
+    import medmax_pipeline.tokens.kernels as _  # noqa: F401
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medmax_pipeline.errors import ImageError
-from medmax_pipeline.tokens.image import fit, normalise, preprocess, to_levels
+from medmax_pipeline.tokens import image as image_module
+from medmax_pipeline.tokens.image import Pixels, decode, fit, normalise, opaque, preprocess, to_levels
 from tests.tokens.small import picture
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -53,8 +56,12 @@ def reference(image: Image.Image, resolution: int) -> npt.NDArray[np.float32]:
     return (np.array(image) / 255.0 * 2 - 1).astype(np.float32)
 
 
+def fitted(image: Image.Image, resolution: int = 16) -> Pixels:
+    return fit(opaque(image), resolution)
+
+
 def assert_as_reference(image: Image.Image, resolution: int = 16) -> None:
-    found = fit(image, resolution)
+    found = fitted(image, resolution)
     assert found.shape == (resolution, resolution, 3)
     assert found.dtype == np.uint8
     assert np.array_equal(normalise(found), reference(image, resolution))
@@ -76,8 +83,14 @@ def test_transparency_of_a_png_is_treated_as_the_reference_does(mode: str) -> No
         assert_as_reference(image)
 
 
+def test_large_pictures_are_blended_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = opaque(noise("RGBA"))
+    monkeypatch.setattr(image_module, "BLEND_PX", 70)
+    assert np.array_equal(opaque(noise("RGBA")), whole)
+
+
 def test_clear_picture_becomes_white() -> None:
-    assert (fit(Image.new("RGBA", (20, 20), (9, 9, 9, 0)), 16) == 255).all()
+    assert (fitted(Image.new("RGBA", (20, 20), (9, 9, 9, 0))) == 255).all()
 
 
 @settings(max_examples=40)
@@ -92,7 +105,7 @@ def test_pixels_equal_the_reference_at_any_size(width: int, height: int, resolut
 def test_sixteen_bits_are_scaled_by_the_bits_in_use(mode: str, highest: int, shift: int) -> None:
     values = np.linspace(0, highest, 16 * 16).round().astype(np.uint16).reshape(16, 16)
     wide = {"I;16": "<u2", "I;16L": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
-    found = fit(Image.frombytes(mode, (16, 16), values.astype(wide).tobytes()), 16)
+    found = fitted(Image.frombytes(mode, (16, 16), values.astype(wide).tobytes()))
     assert np.array_equal(found[:, :, 0], (values >> shift).astype(np.uint8))
 
 
@@ -113,7 +126,7 @@ def test_sixteen_bit_png_is_read() -> None:
 )
 def test_modes_without_an_agreed_range_are_refused(image: Image.Image) -> None:
     with pytest.raises(ImageError, match="image_mode_unsupported"):
-        fit(image, 16)
+        opaque(image)
 
 
 def test_every_level_is_the_references_float() -> None:
@@ -174,7 +187,7 @@ def test_bomb_is_refused_before_its_pixels_are_made(side: int, recwarn: pytest.W
 
 def test_line_of_pixels_is_too_narrow_to_be_scaled() -> None:
     with pytest.raises(ImageError, match="image_too_narrow"):
-        fit(Image.new("L", (1, 30_000)), 64)
+        fitted(Image.new("L", (1, 30_000)), 64)
 
 
 @settings(max_examples=150)
@@ -185,3 +198,98 @@ def test_damaged_bytes_give_pixels_or_a_reason(data: st.DataObject) -> None:
         whole[place] = data.draw(st.integers(0, 255))
     with contextlib.suppress(ImageError):
         assert preprocess(bytes(whole), 16).shape == (16, 16, 3)
+
+
+def jpeg(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", **options)
+    return buffer.getvalue()
+
+
+def real_jpegs() -> list[bytes]:
+    """Photographs and slides that come with the packages of the sample."""
+    matplotlib, skimage = (importlib.util.find_spec(name) for name in ("matplotlib", "skimage"))
+    assert matplotlib is not None
+    assert skimage is not None
+    folders = [Path(str(spec.origin)).parent for spec in (matplotlib, skimage)]
+    paths = [folders[0] / "mpl-data" / "sample_data", folders[1] / "data"]
+    found = [path.read_bytes() for folder in paths for path in sorted(folder.glob("*.jpg"))]
+    assert len(found) >= 3
+    return found
+
+
+def drawn_jpegs() -> dict[str, bytes]:
+    colour = Image.open(io.BytesIO(picture(3))).convert("RGB").resize((83, 61))
+    made = {f"{kind}, subsampling {sub}": jpeg(colour, subsampling=sub, quality=q) for kind, sub, q in SUBSAMPLINGS}
+    return made | {
+        "grey": jpeg(colour.convert("L")),
+        "grey, progressive": jpeg(colour.convert("L"), progressive=True),
+        "progressive": jpeg(colour, progressive=True),
+        "optimised": jpeg(colour, optimize=True),
+        "restarts": jpeg(colour, restart_marker_rows=1),
+        "one pixel": jpeg(colour.resize((1, 1))),
+    }
+
+
+SUBSAMPLINGS = [("low", 0, 20), ("low", 1, 20), ("low", 2, 20), ("high", 0, 95), ("high", 1, 95), ("high", 2, 95)]
+needs_simplejpeg = pytest.mark.skipif(not image_module.SIMPLEJPEG, reason="simplejpeg (extra `fast`) is not installed")
+
+
+@needs_simplejpeg
+def test_faster_decoder_gives_pillows_pixels() -> None:
+    for data in [*real_jpegs(), *drawn_jpegs().values()]:
+        found = image_module._plain_jpeg(data)
+        assert found is not None
+        assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@needs_simplejpeg
+@settings(max_examples=30)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 100), st.integers(0, 2), st.booleans())
+def test_faster_decoder_gives_pillows_pixels_at_any_size(
+    width: int, height: int, quality: int, subsampling: int, progressive: bool
+) -> None:
+    data = jpeg(noise("RGB", (width, height)), quality=quality, subsampling=subsampling, progressive=progressive)
+    found = image_module._plain_jpeg(data)
+    assert found is not None
+    assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
+
+
+@needs_simplejpeg
+def test_jpegs_that_are_not_plain_are_left_to_pillow() -> None:
+    whole = jpeg(noise("RGB", (64, 64)))
+    others = [
+        jpeg(noise("CMYK")),
+        jpeg(noise("RGB"), keep_rgb=True),
+        whole[: len(whole) // 2],
+        b"\xff\xd8\xff",
+        whole[:3],
+    ]
+    for data in others:
+        assert image_module._plain_jpeg(data) is None
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_every_kind_of_jpeg_is_decoded_as_pillow_does(faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_module, "SIMPLEJPEG", faster and image_module.SIMPLEJPEG)
+    for data in [*drawn_jpegs().values(), jpeg(noise("CMYK")), jpeg(noise("RGB"), keep_rgb=True)]:
+        image = Image.open(io.BytesIO(data))
+        expected = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+        assert np.array_equal(decode(data), expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L"])
+def test_grey_pictures_are_decoded_to_one_channel(mode: str) -> None:
+    buffer = io.BytesIO()
+    noise(mode).save(buffer, format="PNG")
+    assert decode(buffer.getvalue()).shape == (22, 31)
+
+
+def test_letterbox_keeps_the_whole_picture_on_white() -> None:
+    buffer = io.BytesIO()
+    noise("RGB", (64, 31)).save(buffer, format="PNG")
+    scaled = np.asarray(noise("RGB", (64, 31)).resize((32, 16), Image.Resampling.LANCZOS))
+    found = preprocess(buffer.getvalue(), 32, "letterbox")
+    assert np.array_equal(found[8:24], scaled)
+    assert (found[:8] == 255).all()
+    assert (found[24:] == 255).all()
