@@ -22,6 +22,7 @@ from transformers import ChameleonVQVAEConfig
 
 from medmax_pipeline.models.quantiser import nearest_codes
 from medmax_pipeline.models.vqgan import VQGAN
+from medmax_pipeline.training.tokenizer.objective import straight_through
 
 RESOLUTION_PX = 64
 WIDE_PX = 96
@@ -244,16 +245,11 @@ def _loss(model: VQGAN, true_BCHW: Tensor, codebook: Codebook | None, step: int,
     z_BDHW = model.latents(true_BCHW)
     if codebook is None:
         return likeness_loss(model.pixels(z_BDHW), true_BCHW)
-    z_MD = z_BDHW.permute(0, 2, 3, 1).reshape(-1, CODE_DIMENSIONS)
-    book_KD = model.quantize.embedding.weight
-    codes_M = nearest_codes(z_MD.detach(), book_KD)
-    quantised_MD = book_KD[codes_M]
-    side = z_BDHW.shape[2]
-    through = (z_MD + (quantised_MD - z_MD).detach()).view(len(true_BCHW), side, side, -1).permute(0, 3, 1, 2)
-    committed = functional.mse_loss(z_MD, quantised_MD)
+    quantised = straight_through(z_BDHW, model.quantize.embedding.weight)
+    committed = functional.mse_loss(quantised.latents_MD, quantised.nearest_MD)
     restart = step % schedule.restart_every == 0 and step < 0.75 * schedule.steps
-    codebook.update(z_MD.detach(), codes_M, restart=restart)
-    return likeness_loss(model.pixels(through), true_BCHW) + schedule.commitment * committed
+    codebook.update(quantised.latents_MD.detach(), quantised.codes_M, restart=restart)
+    return likeness_loss(model.pixels(quantised.through_BDHW), true_BCHW) + schedule.commitment * committed
 
 
 @torch.no_grad()
