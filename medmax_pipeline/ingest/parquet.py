@@ -1,5 +1,6 @@
-"""Rows of Parquet tables, a batch at a time; pictures embedded in them are named and their bytes left unread.
+"""Rows of Parquet tables, a batch at a time; pictures embedded in them are named, not given.
 
+Their bytes are left unread where a path stands beside them; where they stand alone, only whether they are null is kept.
 A picture is a column of binary values, or of structs with binary `bytes` as the hub writes them; other children of such
 a struct are not given. Reading the bytes belongs to `places.py`, other tables to `rows.py`.
 """
@@ -20,8 +21,8 @@ from medmax_pipeline.sources.record import Row
 ROWS_A_BATCH: Final = 256
 MAX_COLUMNS: Final = 1_000
 """Ours: leaves of a table; published tables have up to 15."""
-MAX_GROUP_BYTES: Final = 1 << 30
-"""Ours: unpacked bytes of the text columns in one row group; published ones stay below 60 MB."""
+MAX_BATCH_BYTES: Final = 256 << 20
+"""Ours: what `ROWS_A_BATCH` rows may take in memory, pictures aside."""
 MAX_FOOTER_BYTES: Final = 64 << 20
 """Ours: longest string in a footer; the hub keeps a table's whole schema in one."""
 MAX_FOOTER_ITEMS: Final = 1 << 20
@@ -32,10 +33,9 @@ class Picture(NamedTuple):
     """A column of embedded pictures."""
 
     column: str
-    bytes_leaf: str
-    """Path of the leaf that holds the bytes."""
-    other_leaf: str
-    """Path of a cheap leaf of the same struct, which tells a null from a picture; empty where there is none."""
+    witness: str
+    """Path of the leaf that tells a null from a picture: a neighbour of the bytes, or they themselves where they stand
+    alone."""
 
 
 @contextmanager
@@ -55,10 +55,10 @@ def picture_columns(schema: pa.Schema, name: str) -> tuple[Picture, ...]:
     found = []
     for field in schema:
         if _is_binary(field.type):
-            found.append(Picture(field.name, field.name, ""))
+            found.append(Picture(field.name, field.name))
         elif pa.types.is_struct(field.type) and "bytes" in _children(field.type):
-            others = [f"{field.name}.{name}" for name in _children(field.type) if name != "bytes"]
-            found.append(Picture(field.name, f"{field.name}.bytes", others[0] if others else ""))
+            others = [child for child in _children(field.type) if child != "bytes"]
+            found.append(Picture(field.name, f"{field.name}.{others[0] if others else 'bytes'}"))
         elif _holds_binary(field.type):
             raise ArchiveError(f"{name}: column {field.name!r} is {field.type}; expected binary, or a struct of bytes.")
     return tuple(found)
@@ -87,7 +87,7 @@ def read_parquet(handle: BinaryIO, name: str) -> Iterator[Row]:
         name: what rows, pictures and errors call it.
 
     Raises:
-        ArchiveError: footer or pages are corrupt, column names repeat, or a row group is above `MAX_GROUP_BYTES`.
+        ArchiveError: footer or pages are corrupt, column names repeat, or some rows are above `MAX_BATCH_BYTES`.
     """
     with (
         _named_errors(name),
@@ -103,44 +103,24 @@ def read_parquet(handle: BinaryIO, name: str) -> Iterator[Row]:
 
 
 def _rows(table: pq.ParquetFile, name: str) -> Iterator[Row]:
+    """Column chunks are never asked for their metadata: pyarrow ends the process where that is corrupt."""
     schema = table.schema_arrow
     if len(set(schema.names)) != len(schema.names) or table.metadata.num_columns > MAX_COLUMNS:
         raise ArchiveError(f"{name}: columns are {schema.names[:40]}; expected distinct names, at most {MAX_COLUMNS}.")
-    pictures = picture_columns(schema, name)
-    embedded = {picture.column for picture in pictures}
-    plain = [column for column in schema.names if column not in embedded]
+    pictures = {picture.column: picture.witness for picture in picture_columns(schema, name)}
+    plain = [column for column in schema.names if column not in pictures]
     number = 0
-    for group in range(table.num_row_groups):
-        witnesses = _witnesses(table.metadata.row_group(group), pictures)
-        _check_group(table.metadata.row_group(group), embedded, f"{name}: row group {group}")
-        for batch in table.iter_batches(ROWS_A_BATCH, row_groups=[group], columns=[*plain, *witnesses.values()]):
-            valid = {column: batch.column(column).is_valid().to_pylist() for column in witnesses}
-            for index, (values, fault) in enumerate(_values(batch.select(plain))):
-                for column in embedded:
-                    there = column not in valid or valid[column][index]
-                    values[column] = ImageRef(name, f"{column}/{number}") if there else None
-                yield Row(name, number, {}, fault) if fault else Row(name, number, values)
-                number += 1
-
-
-def _witnesses(group: Any, pictures: tuple[Picture, ...]) -> dict[str, str]:
-    """By column the leaf that is read to tell nulls from pictures; none where the footer says that there are none."""
-    nulls = {}
-    for index in range(group.num_columns):
-        leaf = group.column(index)
-        nulls[leaf.path_in_schema] = leaf.statistics.null_count if leaf.statistics else None
-    return {
-        picture.column: picture.other_leaf or picture.bytes_leaf
-        for picture in pictures
-        if nulls[picture.bytes_leaf] != 0
-    }
-
-
-def _check_group(group: Any, embedded: set[str], name: str) -> None:
-    leaves = [group.column(index) for index in range(group.num_columns)]
-    size = sum(leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] not in embedded)
-    if size > MAX_GROUP_BYTES:
-        raise ArchiveError(f"{name}: {size} bytes of text unpacked; expected at most {MAX_GROUP_BYTES}. Refused.")
+    for batch in table.iter_batches(ROWS_A_BATCH, columns=[*plain, *pictures.values()]):
+        if sorted(batch.schema.names) != sorted(schema.names):
+            raise ArchiveError(f"{name}: columns are {batch.schema.names}, the footer says {schema.names}. Fetch it.")
+        if batch.nbytes > MAX_BATCH_BYTES:
+            raise ArchiveError(f"{name}: {batch.num_rows} rows at {number} take {batch.nbytes} bytes. Refused.")
+        present = {column: batch.column(column).is_valid().to_pylist() for column in pictures}
+        for index, (values, fault) in enumerate(_values(batch.select(plain))):
+            for column, there in present.items():
+                values[column] = ImageRef(name, f"{column}/{number}") if there[index] else None
+            yield Row(name, number, {}, fault) if fault else Row(name, number, values)
+            number += 1
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, Any], str]]:

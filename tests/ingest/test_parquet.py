@@ -109,9 +109,9 @@ def test_repeated_column_names_are_refused() -> None:
         read(buffer.getvalue())
 
 
-def test_a_row_group_above_the_limit_is_refused_for_its_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 10_000)
+def test_a_batch_above_the_limit_is_refused_for_its_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "MAX_BATCH_BYTES", 10_000)
     picture = pa.array([{"bytes": bytes(50_000), "path": None}], PICTURE)
     assert len(read(packed({"image": picture, "q": ["a"]}))) == 1
-    with pytest.raises(ArchiveError, match=r"t\.parquet: row group 0: \d+ bytes of text"):
-        read(packed({"q": ["abc" * 10_000]}, use_dictionary=False))
+    with pytest.raises(ArchiveError, match=r"t\.parquet: 1 rows at 0 take \d+ bytes"):
+        read(packed({"q": ["abc" * 10_000]}))
