@@ -33,6 +33,8 @@ class Picture(NamedTuple):
     """A column of embedded pictures."""
 
     column: str
+    bytes_leaf: str
+    """Path of the leaf that holds the bytes."""
     witness: str
     """Path of the leaf that tells a null from a picture: a neighbour of the bytes, or they themselves where they stand
     alone."""
@@ -55,10 +57,10 @@ def picture_columns(schema: pa.Schema, name: str) -> tuple[Picture, ...]:
     found = []
     for field in schema:
         if _is_binary(field.type):
-            found.append(Picture(field.name, field.name))
+            found.append(Picture(field.name, field.name, field.name))
         elif pa.types.is_struct(field.type) and "bytes" in _children(field.type):
             others = [child for child in _children(field.type) if child != "bytes"]
-            found.append(Picture(field.name, f"{field.name}.{others[0] if others else 'bytes'}"))
+            found.append(Picture(field.name, f"{field.name}.bytes", f"{field.name}.{[*others, 'bytes'][0]}"))
         elif _holds_binary(field.type):
             raise ArchiveError(f"{name}: column {field.name!r} is {field.type}; expected binary, or a struct of bytes.")
     return tuple(found)
