@@ -153,6 +153,9 @@ class Weights:
     seed: int = 0
     tuning: TokenizerTuning | None = None
     """For `finetuned`."""
+    geometry: Literal["centre_crop", "letterbox"] = "centre_crop"
+    """What an image tokenizer sees of pictures that are not square: the middle, as the published one was made and used,
+    or all of them with white beside. Part of the tokenizer's digest: codes of one are not those of the other."""
 
     @property
     def record(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +93,8 @@ def _check_kind(name: str, weights: Weights, *kinds: str) -> None:
     fitting = [record.key for record in FITTING[name]]
     if weights.kind not in kinds:
         raise ConfigError(f"{name}: kind is {weights.kind!r}; expected one of {', '.join(map(repr, kinds))}.")
+    if name != "image_tokenizer" and weights.geometry != "centre_crop":
+        raise ConfigError(f"{name}: geometry is {weights.geometry!r}; only an image tokenizer has one.")
     if weights.kind == "published" and weights.name not in fitting:
         raise ConfigError(f"{name}: name is {weights.name!r}; expected one of {', '.join(map(repr, fitting))}.")
 
@@ -114,9 +117,21 @@ def verified(run: Run, name: str) -> Files:
 def image_tokenizer_step(weights: Weights) -> Step:
     """The VQGAN that turns a picture into codes and back."""
     _check_kind("image_tokenizer", weights, "sample", "published")
-    if weights.kind == "sample":
-        return _shipped_step("image_tokenizer", weights)
+    step = _shipped_step("image_tokenizer", weights) if weights.kind == "sample" else _converted_step(weights)
+    if weights.geometry == "centre_crop":
+        return step
 
+    def run(run: Run) -> Outcome:
+        from medmax_pipeline.models.weights import set_picture_geometry
+
+        outcome = step.run(run)
+        set_picture_geometry(run.out, weights.geometry)
+        return outcome
+
+    return replace(step, run=run, params={**step.params, "geometry": weights.geometry})
+
+
+def _converted_step(weights: Weights) -> Step:
     def run(run: Run) -> Outcome:
         from medmax_pipeline.models.conversion import convert_vqgan
 

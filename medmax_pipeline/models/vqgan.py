@@ -26,8 +26,18 @@ from medmax_pipeline.models.decoder import Decoder
 from medmax_pipeline.models.encoder import run_encoder
 from medmax_pipeline.models.quantiser import nearest_codes
 from medmax_pipeline.models.vqgan_files import read_tokenizer
-from medmax_pipeline.models.weights import CONFIG, STATE, VQ_FIELDS, NumericMode, check_state, publish_weights
+from medmax_pipeline.models.weights import (
+    CONFIG,
+    GEOMETRY,
+    STATE,
+    VQ_FIELDS,
+    NumericMode,
+    check_state,
+    picture_geometry,
+    publish_weights,
+)
 from medmax_pipeline.models.weights import tokenizer_digest as tokenizer_digest
+from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 
 CHANNELS_LAST_PX = 256
 """Side from which a CPU convolves faster with channels last in memory. Ours: measured by `benchmarks/encode.py`."""
@@ -40,6 +50,7 @@ class VQGAN(nn.Module):
         config: the `ChameleonVQVAEConfig` it was made from.
         mode: how `encode` computes; `decode` is float32 in both.
         resolution: height and width in pixels.
+        geometry: what it sees of pictures that are not square; `tokens/geometry` does it.
         codes_per_image: N, the number of codes of one picture.
         codebook_size: K; codes are 0 to K-1.
         decoder: None where the files hold none, as published Chameleons in transformers' form.
@@ -50,6 +61,7 @@ class VQGAN(nn.Module):
         stock = ChameleonVQVAE(config)
         self.config = config
         self.mode: NumericMode = "exact"
+        self.geometry: PictureGeometry = CENTRE_CROP
         self.encoder = stock.encoder
         self.quantize = stock.quantize
         self.quant_conv = stock.quant_conv
@@ -83,10 +95,14 @@ class VQGAN(nn.Module):
             {name: tensor.to(torch.float32, copy=True).contiguous() for name, tensor in state.items()}, assign=True
         )
         model.requires_grad_(False).eval()
-        model.mode = mode
-        if mode == "fast":
-            model.encoder.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
-        return model
+        model.geometry = picture_geometry(path)
+        return model.round_encoder() if mode == "fast" else model
+
+    def round_encoder(self) -> VQGAN:
+        """Go over to fast mode, for good: the encoder's weights lose what bfloat16 cannot hold."""
+        self.mode = "fast"
+        self.encoder.to(dtype=torch.bfloat16, memory_format=torch.channels_last)
+        return self
 
     def save(self, folder: Path) -> None:
         """Write the weights folder whole; the same weights give the same bytes.
@@ -101,6 +117,8 @@ class VQGAN(nn.Module):
         scratch = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
         values = self.config.to_dict()
         config = {name: values[name] for name in VQ_FIELDS} | {"model_type": "chameleon_vqgan"}
+        if self.geometry != CENTRE_CROP:
+            config[GEOMETRY] = self.geometry
         write_json(scratch / CONFIG, config)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         write_bytes(scratch / STATE, save(state, metadata={"format": "pt"}))
@@ -168,9 +186,15 @@ class VQGAN(nn.Module):
                 f"pixels are {tuple(pixels_BCHW.shape)} {pixels_BCHW.dtype}; expected (B, {expected[0]}, "
                 f"{self.resolution}, {self.resolution}) float32 in [-1, 1]. Prepare pictures with tokens/image."
             )
-        with full_float32() if pixels_BCHW.is_cuda else nullcontext():
-            z_MD = self.latents(pixels_BCHW).permute(0, 2, 3, 1).reshape(-1, self.config.embed_dim)
-            codes_M = nearest_codes(z_MD, self.quantize.embedding.weight, rounded=self.mode == "exact")
+        if pixels_BCHW.is_cuda:
+            with full_float32():
+                return self._codes(pixels_BCHW)
+        # one by one a CPU's caches hold more, and a picture's codes do not depend on its neighbours, bit for bit
+        return torch.cat([self._codes(picture_1CHW) for picture_1CHW in pixels_BCHW.split(1)])
+
+    def _codes(self, pixels_BCHW: Tensor) -> Tensor:
+        z_MD = self.latents(pixels_BCHW).permute(0, 2, 3, 1).reshape(-1, self.config.embed_dim)
+        codes_M = nearest_codes(z_MD, self.quantize.embedding.weight, rounded=self.mode == "exact")
         return codes_M.view(len(pixels_BCHW), -1)
 
     @torch.inference_mode()

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import digest_of, publish_folder, sha256_file
+from medmax_pipeline.files import digest_of, publish_folder, sha256_file, write_json
+from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = "config.json"
 STATE = "model.safetensors"
+GEOMETRY = "picture_geometry"
+"""Name in an image tokenizer's `config.json`; absent means `centre_crop`, as in every published one."""
 INDEX = "model.safetensors.index.json"
 """Which tensor is in which file, where a network is in several."""
 MAX_CONFIG_BYTES = 16 << 20
@@ -204,7 +207,8 @@ def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "e
     """The identity of everything that decides a picture's codes: sha256, 64 hex digits.
 
     Covers the weights' bytes, the fields of the configuration that shape the network (among them the resolution), the
-    version of the preprocessing and the numeric mode. Loads no torch.
+    geometry of pictures where it is not the usual one, the version of the preprocessing and the numeric mode. Loads no
+    torch.
 
     Args:
         folder: an image tokenizer's weights folder.
@@ -215,11 +219,35 @@ def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "e
     path = folder / STATE
     if not path.is_file():
         raise WeightsError(f"{folder}: has no {STATE}. Only safetensors are read.")
-    return digest_of(
-        {
-            "weights": sha256_file(path),
-            "config": {name: config.get(name) for name in VQ_FIELDS},
-            "preprocessing": preprocessing,
-            "mode": mode,
-        }
+    parts = {
+        "weights": sha256_file(path),
+        "config": {name: config.get(name) for name in VQ_FIELDS},
+        "preprocessing": preprocessing,
+        "mode": mode,
+    }
+    geometry = picture_geometry(folder)
+    return digest_of(parts if geometry == CENTRE_CROP else parts | {"geometry": geometry})
+
+
+def picture_geometry(path: Path) -> PictureGeometry:
+    """What an image tokenizer sees of pictures that are not square: as its configuration says, else `centre_crop`.
+
+    Args:
+        path: its folder, or an original checkpoint, which says nothing.
+
+    Raises:
+        WeightsError: the configuration is no JSON object, or names a geometry that is not known.
+    """
+    found = read_config(path).get(GEOMETRY, CENTRE_CROP) if path.is_dir() else CENTRE_CROP
+    for known in get_args(PictureGeometry):
+        if found == known:
+            geometry: PictureGeometry = known
+            return geometry
+    raise WeightsError(
+        f"{path / CONFIG}: {GEOMETRY} is {found!r}, expected one of {', '.join(get_args(PictureGeometry))}."
     )
+
+
+def set_picture_geometry(folder: Path, geometry: PictureGeometry) -> None:
+    """Write a geometry into a tokenizer's configuration."""
+    write_json(folder / CONFIG, read_config(folder) | {GEOMETRY: geometry})

@@ -64,7 +64,7 @@ def encode_files(vqgan: VQGAN, paths: Iterable[Path]) -> Iterator[Told]:
     device = next(vqgan.parameters()).device
     for path in paths:
         try:
-            pixels = preprocess(_read(path), vqgan.resolution)
+            pixels = preprocess(_read(path), vqgan.resolution, vqgan.geometry)
         except (ImageError, OSError) as error:
             yield {"image": str(path), "error": str(error)}
             continue

@@ -20,7 +20,7 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models import conversion, steps
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, PUBLISHED, TEXT_TOKENIZER, VQGAN, published
-from medmax_pipeline.models.weights import read_shapes
+from medmax_pipeline.models.weights import picture_geometry, read_shapes
 from medmax_pipeline.steps import Step
 from tests.models.original import lay_original
 
@@ -256,10 +256,23 @@ def test_the_similarity_model_says_that_it_is_not_built(ledger: Ledger) -> None:
     assert "not built" in lock.reason
 
 
+def test_a_tokenizer_of_another_geometry_says_so_and_is_another_step(ledger: Ledger) -> None:
+    boxed = steps.image_tokenizer_step(Weights(kind="sample", geometry="letterbox"))
+    run_all(ledger, steps.image_tokenizer_step(Weights(kind="sample")))
+    before = ledger.need("image_tokenizer").folder
+    assert picture_geometry(before) == "centre_crop"
+    run_all(ledger, boxed)
+    after = ledger.need("image_tokenizer").folder
+    assert picture_geometry(after) == "letterbox"
+    assert after != before
+    assert (after / "model.safetensors").read_bytes() == (before / "model.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("make", "weights", "message"),
     [
         (steps.image_tokenizer_step, replace(IMAGE, name="anole_7b"), "expected one of 'vqgan'"),
+        (steps.text_tokenizer_step, Weights(kind="sample", geometry="letterbox"), "only an image tokenizer has one"),
         (steps.base_model_step, Weights(kind="sample"), "expected one of 'seeded', 'published'"),
         (steps.base_model_step, Weights(kind="published"), "'anole_7b', 'chameleon_7b'"),
         (steps.similarity_model_step, Weights(kind="seeded"), "expected one of 'published'"),

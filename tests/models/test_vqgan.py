@@ -203,6 +203,14 @@ def test_attention_is_built_at_the_asked_resolutions() -> None:
     assert not any(name.startswith("up.0.attn") for name in names)
 
 
+def test_the_geometry_of_pictures_is_saved_and_read_again(vqgan_folder: Path, tmp_path: Path) -> None:
+    model = VQGAN.load(vqgan_folder)
+    assert model.geometry == "centre_crop"
+    model.geometry = "letterbox"
+    model.save(tmp_path / "letterbox")
+    assert VQGAN.load(tmp_path / "letterbox").geometry == "letterbox"
+
+
 def test_saved_weights_have_the_same_bytes_again(vqgan: VQGAN, vqgan_folder: Path, tmp_path: Path) -> None:
     vqgan.save(tmp_path / "again")
     for name in ("config.json", "model.safetensors"):

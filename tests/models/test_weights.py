@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.models.weights import check_state, read_config, read_state, tokenizer_digest
+from medmax_pipeline.models.weights import (
+    check_state,
+    picture_geometry,
+    read_config,
+    read_state,
+    set_picture_geometry,
+    tokenizer_digest,
+)
 
 
 def test_digest_is_sixty_four_hex_digits_and_stable(vqgan_folder: Path, tmp_path: Path) -> None:
@@ -42,6 +49,28 @@ def test_digest_ignores_fields_that_shape_no_code(vqgan_folder: Path, tmp_path: 
     config = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps(config | {"transformers_version": "9"}))
     assert tokenizer_digest(other, preprocessing="1") == tokenizer_digest(vqgan_folder, preprocessing="1")
+
+
+def test_another_geometry_of_pictures_is_another_tokenizer(vqgan_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "letterbox"))
+    base = tokenizer_digest(vqgan_folder, preprocessing="1")
+    set_picture_geometry(other, "letterbox")
+    assert picture_geometry(other) == "letterbox"
+    assert tokenizer_digest(other, preprocessing="1") != base
+    set_picture_geometry(other, "centre_crop")
+    assert tokenizer_digest(other, preprocessing="1") == base
+
+
+def test_a_geometry_nobody_knows_is_refused(vqgan_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"picture_geometry": "stretch"}))
+    with pytest.raises(WeightsError, match="'stretch', expected one of centre_crop, letterbox"):
+        tokenizer_digest(other, preprocessing="1")
+
+
+def test_a_checkpoint_names_no_geometry(tmp_path: Path) -> None:
+    assert picture_geometry(tmp_path / "vqgan.ckpt") == "centre_crop"
 
 
 def test_digest_costs_no_torch() -> None:

@@ -78,6 +78,16 @@ def test_codes_are_those_of_the_network(vqgan: VQGAN, pictures: list[Path]) -> N
         assert told == {"image": str(path), "codes": vqgan.encode(values.contiguous())[0].tolist()}
 
 
+def test_pictures_have_the_geometry_of_the_tokenizer(tokenizer: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.png"
+    noise = np.random.default_rng(0).integers(0, 256, (20, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(wide)
+    network = VQGAN.load(tokenizer)
+    cropped = next(code_lines.encode_files(network, [wide]))
+    network.geometry = "letterbox"
+    assert next(code_lines.encode_files(network, [wide])) != cropped
+
+
 def test_a_decoded_file_holds_what_the_codes_decode_to(vqgan: VQGAN, tmp_path: Path) -> None:
     codes = list(range(VQGAN_N))
     decoded(vqgan, tmp_path, line(codes))

@@ -100,7 +100,7 @@ def tune(job: Job, reader: Reader, group: Group, log: Log) -> dict[str, Json]:
     chosen = read_chosen(Path(job.pictures))
     setup, tuning = prepare(job, group), job.tuning
     steps = max(1, round(tuning.epochs * len(chosen.trained) / tuning.batch))
-    pictures = Pictures(chosen.trained, reader, setup.vqgan.resolution, tuning.seed)
+    pictures = Pictures(chosen.trained, reader, setup.vqgan.resolution, tuning.seed, setup.vqgan.geometry)
     whose = identity(job)
     start, metrics = _resume(job, setup, whose, log)
     log(f"{steps} steps of {tuning.batch} pictures, {len(chosen.trained):,} pictures, {group.size} x {group.device}")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from medmax_pipeline.errors import ConfigError, ImageError
+from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 from medmax_pipeline.tokens.image import normalise, preprocess
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA
 
@@ -64,12 +65,20 @@ def read_chosen(path: Path) -> Chosen:
 class Pictures:
     """The training pictures in the order of the steps. Unreadable ones are passed over and remembered."""
 
-    def __init__(self, ids: Sequence[str], reader: Reader, resolution: int, seed: int) -> None:
+    def __init__(
+        self,
+        ids: Sequence[str],
+        reader: Reader,
+        resolution: int,
+        seed: int,
+        geometry: PictureGeometry = CENTRE_CROP,
+    ) -> None:
         self.failures: dict[str, tuple[str, str]] = {}
         """Reason and detail of each picture that could not be used."""
         self._ids = ids
         self._reader = reader
         self._resolution = resolution
+        self._geometry = geometry
         self._order = lru_cache(maxsize=2)(lambda epoch: _order(len(ids), seed, epoch))
 
     def at(self, position: int) -> Pixels:
@@ -91,7 +100,7 @@ class Pictures:
         if image_id in self.failures:
             return None
         try:
-            return preprocess(self._reader.read(image_id), self._resolution)
+            return preprocess(self._reader.read(image_id), self._resolution, self._geometry)
         except ImageError as error:
             self.failures[image_id] = (error.reason, error.detail)
             return None

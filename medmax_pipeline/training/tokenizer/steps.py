@@ -35,7 +35,8 @@ def untuned_step(weights: Weights) -> Step:
     Raises:
         ConfigError: `weights.name` is neither `sample` nor that of a published VQGAN.
     """
-    start = Weights(kind="sample") if weights.name == SAMPLE else Weights(kind="published", name=weights.name)
+    named = Weights(kind="sample") if weights.name == SAMPLE else Weights(kind="published", name=weights.name)
+    start = replace(named, geometry=weights.geometry)
     return replace(image_tokenizer_step(start), key=BASE, description="The image tokenizer before tuning.")
 
 

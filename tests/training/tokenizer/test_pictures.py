@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from medmax_pipeline.errors import ImageError
 from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.tokens.image import preprocess
 from medmax_pipeline.training.tokenizer import pictures as module
 from medmax_pipeline.training.tokenizer.group import Group
 from medmax_pipeline.training.tokenizer.pictures import Pictures
@@ -41,6 +46,16 @@ def test_every_epoch_shows_each_picture_once_in_an_order_of_its_own(held: Held) 
     epochs = [held.asked[start : start + 5] for start in (0, 5, 10)]
     assert all(sorted(epoch) == sorted(held.files) for epoch in epochs)
     assert epochs[0] != epochs[1]
+
+
+def test_pictures_have_the_geometry_of_the_tokenizer() -> None:
+    wide = Image.open(io.BytesIO(drawn(1))).convert("RGB").resize((64, 32))
+    buffer = io.BytesIO()
+    wide.save(buffer, "PNG")
+    held = Held([buffer.getvalue()])
+    pixels = Pictures(sorted(held.files), held, 16, 0, "letterbox").at(0)
+    assert (pixels[:4] == 255).all()
+    assert np.array_equal(pixels, preprocess(buffer.getvalue(), 16, "letterbox"))
 
 
 def test_the_seed_decides_the_order(held: Held) -> None:
