@@ -68,11 +68,15 @@ def lineage(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Hash the store again and compare with its manifests; exit 1 where something differs."""
+    """Hash the store again, encode some pictures again, and compare; exit 1 where something differs."""
     from medmax_pipeline import lineage as trail
+    from medmax_pipeline import processes
+
+    def launch(module: Sequence[str]) -> None:
+        processes.run_module(module, lambda line: None)
 
     ledger = _ledger(config.load(arguments.config))
-    faults = list(trail.verify(ledger))
+    faults = [*trail.verify(ledger), *trail.verify_codes(ledger, launch, print)]
     for fault in faults:
         print(f"{fault.path}: {fault.problem}")
     print(f"{len(faults)} faults." if faults else "Every file has the bytes its manifest names.")

@@ -5,7 +5,7 @@ Works with the Dagster home deleted and on a copied store. Deciding what runs be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +125,26 @@ def verify(ledger: Ledger) -> Iterator[Fault]:
         yield from verify_folder(folder, manifest)
         if (manifest.key, manifest.fingerprint) in current:
             yield from _verify_external(ledger.landing, manifest)
+
+
+def verify_codes(
+    ledger: Ledger, launch: Callable[[Sequence[str]], None], log: Callable[[str], None]
+) -> Iterator[Fault]:
+    """Look at the current image codes: every part and digest, and a sample of the pictures encoded again.
+
+    Args:
+        ledger: of the build.
+        launch: runs `python -m <arguments>`.
+        log: is told what was looked at, and what could not be.
+    """
+    artifact = ledger.current("image_codes")
+    if artifact is None or artifact.locked:
+        return
+    from medmax_pipeline.tokens.verification import wrong_codes
+
+    behind = {entry.key: ledger.folder(entry.key, entry.fingerprint) for entry in artifact.manifest.inputs}
+    for found in wrong_codes(artifact, behind, ledger.store, ledger.landing, launch, log):
+        yield Fault(found.what, found.problem)
 
 
 def verify_folder(folder: Path, manifest: Manifest) -> Iterator[Fault]:

@@ -118,6 +118,11 @@ class ImageReader:
             raise ImageError("image_missing", f"{image_id}: in none of the images.parquet given")
         return found
 
+    def sequential(self, image_id: str) -> bool:
+        """Whether reading is cheap in the order of iteration only, from one thread; a picture of none is not."""
+        found = self._find(image_id)
+        return found is not None and Files.sequential(found[0].places.place(found[1]))
+
     def read(self, image_id: str) -> bytes:
         """The file's bytes, whose sha256 is `image_id`.
 

@@ -21,7 +21,7 @@ from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Counts, Left
 from medmax_pipeline.steps import Artifact, Outcome, Run
 from medmax_pipeline.tokens import PREPROCESSING
-from medmax_pipeline.tokens.encode import PICTURE_SCHEMA, Job, Wanted, job_json
+from medmax_pipeline.tokens.job import PICTURE_SCHEMA, Job, Wanted, job_json
 from medmax_pipeline.tokens.store import CodeStore, code_folder
 from medmax_pipeline.tokens.vocabulary import image_geometry
 
@@ -45,7 +45,7 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     if missing:
         ctx.log(f"{len(missing):,} of {len(wanted):,} pictures have no codes yet")
         _launch(ctx, tokenizer, folder, wanted, results, [source for source in sources if source not in left_out])
-        store.refresh()
+    store.tidy()
     failures: Mapping[str, Sequence[str]] = read_json(results / "failures.json") if missing else {}
     told: Mapping[str, Json] = read_json(results / "summary.json") if missing else {}
     absent = set(store.missing([item.image_id for item in wanted]))
@@ -69,6 +69,9 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     }
     if told:
         summary["images_per_s"] = told["images_per_s"]
+    known = told or (ctx.previous.manifest.summary if ctx.previous is not None else {})
+    if "device" in known:
+        summary["device"] = known["device"]
     reasons = Counter(item.reason for item in quarantine)
     return Outcome(
         counts=Counts(taken=len(wanted), kept=len(kept), quarantined=dict(sorted(reasons.items()))),

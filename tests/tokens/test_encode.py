@@ -5,23 +5,35 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 
-from medmax_pipeline.errors import ArchiveError, ConfigError, ImageError
+from medmax_pipeline.arrow import IMAGE_SCHEMA
+from medmax_pipeline.errors import ArchiveError, ConfigError, ImageError, LaunchError
 from medmax_pipeline.files import read_json, sha256_bytes, write_json, write_table
+from medmax_pipeline.ingest import progress
+from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.models.vqgan import VQGAN
-from medmax_pipeline.tokens import encode
+from medmax_pipeline.tokens import decoding, encode
 from medmax_pipeline.tokens.__main__ import main
-from medmax_pipeline.tokens.encode import PICTURE_SCHEMA, Job, encode_batch, job_json, read_job, run_job
-from medmax_pipeline.tokens.image import Pixels, normalise, preprocess
+from medmax_pipeline.tokens.decoding import Decoders, Wish
+from medmax_pipeline.tokens.encode import encode_batch
+from medmax_pipeline.tokens.image import normalise, preprocess
+from medmax_pipeline.tokens.job import PICTURE_SCHEMA, Job, job_json, plan_of, read_job
+from medmax_pipeline.tokens.parts import map_part
+from medmax_pipeline.tokens.run import run_job
 from medmax_pipeline.tokens.store import CodeStore
 from tests.tokens.small import VQGAN_N, picture, write_vqgan
 
@@ -35,6 +47,12 @@ class Bytes:
     def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
         self.files = files
         self.asked: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.files)
+
+    def sequential(self, image_id: str) -> bool:
+        return False
 
     def read(self, image_id: str) -> bytes:
         self.asked.append(image_id)
@@ -58,6 +76,20 @@ def expected(tokenizer: Path) -> dict[str, list[int]]:
         values = torch.from_numpy(normalise(preprocess(data, 16))).permute(2, 0, 1)[None].contiguous()
         codes[image_id] = vqgan.encode(values)[0].tolist()
     return codes
+
+
+def lay_out(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """A landing folder `src` with these pictures, and the table that says where they lie."""
+    rows = []
+    for image_id, data in files.items():
+        path = folder / "landing" / "src" / f"{image_id[:8]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        place = {"folder": "src", "file": path.name, "member": "", "kind": "loose", "bytes": len(data)}
+        numbers = {"offset": 0, "packed": 0, "crc": 0}
+        rows.append(dict.fromkeys(IMAGE_SCHEMA.names) | {"image_id": image_id, "source": "src"} | place | numbers)
+    write_table(folder / "images.parquet", pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA))
+    return folder / "images.parquet"
 
 
 def make_job(folder: Path, tokenizer: Path, ids: list[str], *, credentialed: int = 0, batch: int = 4) -> Job:
@@ -84,11 +116,17 @@ def codes_of(folder: Path, ids: list[str]) -> dict[str, list[int]]:
 
 
 def test_codes_are_those_of_each_picture_alone(tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]]) -> None:
-    lines: list[str] = []
-    run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lines.append)
+    run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
     assert codes_of(tmp_path, IDS) == expected
     assert len({tuple(codes) for codes in expected.values()}) > 5
-    assert any("s left" in line for line in lines)
+
+
+def test_progress_tells_rate_and_time_left(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    lines: list[str] = []
+    run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lines.append)
+    assert "11 pictures in 3 of 3 chunks" in lines[0]
+    assert re.search(r"4 of 11 pictures, [0-9.]+/s, \d+ s left", lines[1])
     assert "encoded 11 pictures" in lines[-1]
 
 
@@ -104,7 +142,7 @@ def test_codes_do_not_depend_on_the_number_of_cores(
 def test_codes_are_published_as_time_passes(tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "PUBLISH_S", 0.0)
     run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
-    assert len(list((tmp_path / "codes").glob("*.part"))) == 3
+    assert len(list((tmp_path / "codes").glob("*.part"))) == 5  # of three chunks, two of which have two batches
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -124,21 +162,152 @@ def test_picture_in_the_store_is_not_read_again(tmp_path: Path, tokenizer: Path)
     assert read_json(tmp_path / "results" / "summary.json")["encoded"] == 5
 
 
-def test_killed_run_keeps_its_parts_and_ends_alike(
-    tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def dies(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[np.int64]:
-        if len(pixels) < size:  # the last of three batches
-            raise KeyboardInterrupt
-        return encode_batch(vqgan, pixels, size)
+def test_plan_follows_the_archives_and_keeps_open_and_credentialed_apart(tmp_path: Path, tokenizer: Path) -> None:
+    files = dict(reversed(PICTURES.items()))
+    job = make_job(tmp_path, tokenizer, IDS, credentialed=3)
+    plan = plan_of(job, CodeStore(tmp_path / "codes", VQGAN_N), Bytes(files))
+    chunks = [plan.chunk(number) for number in range(len(plan))]
+    order = [image_id for image_id in files if image_id in IDS[:8]] + [one for one in files if one in IDS[8:]]
+    assert [image_id for chunk in chunks for image_id in chunk.image_ids] == order
+    assert [(len(chunk.image_ids), chunk.credentialed) for chunk in chunks] == [(5, False), (3, False), (3, True)]
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(encode, "encode_batch", dies)
-        run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
+
+def test_plan_stays_while_the_store_fills(tmp_path: Path, tokenizer: Path) -> None:
+    job = make_job(tmp_path, tokenizer, IDS)
     store = CodeStore(tmp_path / "codes", VQGAN_N)
-    assert store.missing(IDS) == IDS[8:]
-    run_job(make_job(tmp_path, tokenizer, IDS), Bytes(PICTURES), lambda line: None)
+    plan = plan_of(job, store, Bytes(PICTURES))
+    written = (tmp_path / "results" / "plan.parquet").read_bytes()
+    store.add(plan.chunk(0).image_ids, np.zeros((5, VQGAN_N), dtype=np.int64), credentialed=False)
+    again = plan_of(job, store, Bytes(PICTURES))
+    assert (tmp_path / "results" / "plan.parquet").read_bytes() == written
+    assert [again.chunk(number) for number in range(3)] == [plan.chunk(number) for number in range(3)]
+
+
+def test_chunk_whose_codes_were_lost_is_open_again(tmp_path: Path, tokenizer: Path) -> None:
+    job = make_job(tmp_path, tokenizer, IDS)
+    run_job(job, Bytes(PICTURES), lambda line: None)
+    for part in (tmp_path / "codes").glob("*"):
+        part.unlink()
+    store = CodeStore(tmp_path / "codes", VQGAN_N)
+    assert plan_of(job, store, Bytes(PICTURES)).open_chunks(store) == [0, 1, 2]
+
+
+def test_chunks_in_any_order_and_alone_give_the_same(
+    tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = lay_out(tmp_path, PICTURES)
+    write_json(tmp_path / "job.json", job_json(replace(make_job(tmp_path, tokenizer, IDS), images=(str(table),))))
+    assert main([str(tmp_path / "job.json"), "--plan"]) == 0
+    assert capsys.readouterr().out == "3\n"
+    for number in ("2", "0"):
+        assert main([str(tmp_path / "job.json"), "--chunk", number]) == 0
+    assert len(CodeStore(tmp_path / "codes", VQGAN_N).missing(IDS)) == 5
+    assert main([str(tmp_path / "job.json"), "--chunk", "3"]) == 2
+    assert main([str(tmp_path / "job.json")]) == 0
     assert codes_of(tmp_path, IDS) == expected
+    assert read_json(tmp_path / "results" / "summary.json")["encoded"] == 11
+
+
+def test_two_devices_share_the_chunks(tmp_path: Path, tokenizer: Path, expected: dict[str, list[int]]) -> None:
+    bad = {sha256_bytes(b"none"): b"none"}
+    table = lay_out(tmp_path, PICTURES | bad)
+    job = replace(make_job(tmp_path, tokenizer, [*IDS, *bad], batch=2), images=(str(table),), part=2)
+    lines: list[str] = []
+    with ImageReader(tmp_path / "landing", [table]) as reader:
+        run_job(job, reader, lines.append, ["cpu", "cpu"])
+    assert codes_of(tmp_path, IDS) == expected
+    assert read_json(tmp_path / "results" / "failures.json").keys() == bad.keys()
+    assert "11 pictures" in lines[-1]
+    assert len(list((tmp_path / "results" / "chunks").glob("*.json"))) == 6
+
+
+def test_devices_whose_processes_end_badly_are_named(
+    tmp_path: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    job = make_job(tmp_path, tokenizer, IDS)
+    with pytest.raises(LaunchError, match="one: exit code 1; two: exit code 1"):
+        run_job(job, Bytes(PICTURES), lambda line: None, ["one", "two"])
+
+
+def test_whole_pictures_scaled_with_the_batch_give_the_same_codes(
+    tokenizer: Path, expected: dict[str, list[int]]
+) -> None:
+    with Decoders(16, 2, 4, whole=True) as decoders:
+        ready = list(decoders.decode((Wish(one, one) for one in IDS), Bytes(PICTURES)))
+    assert [item.what for item in ready] == IDS
+    pixels = [item.pixels for item in ready if item.pixels is not None]
+    assert {item.shape for item in pixels} == {(20, 24, 3)}
+    assert encode_batch(VQGAN.load(tokenizer), pixels, 16).tolist() == [expected[one] for one in IDS]
+
+
+def test_sequential_pictures_are_read_by_one_thread_in_the_archives_order(tmp_path: Path, tokenizer: Path) -> None:
+    class Tape(Bytes):
+        def __init__(self, files: Mapping[str, bytes | Exception]) -> None:
+            super().__init__(files)
+            self.threads: set[int] = set()
+
+        def sequential(self, image_id: str) -> bool:
+            return True
+
+        def read(self, image_id: str) -> bytes:
+            self.threads.add(threading.get_ident())
+            return super().read(image_id)
+
+    tape = Tape(PICTURES)
+    with Decoders(16, 2, 8) as decoders:
+        assert len(list(decoders.decode((Wish(one, one) for one in PICTURES), tape))) == 11
+    assert tape.asked == list(PICTURES)
+    assert len(tape.threads) == 1
+
+
+def test_picture_that_kills_its_decoder_is_refused_and_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "CHILD", "tests.tokens.mortal")
+    files = {IDS[0]: PICTURES[IDS[0]], IDS[1]: b"die", IDS[2]: PICTURES[IDS[2]]}
+    with Decoders(16, 1, 4) as decoders:
+        ready = list(decoders.decode((Wish(one, one) for one in files), Bytes(files)))
+    assert [item.pixels is not None for item in ready] == [True, False, True]
+    assert ready[1].failure is not None
+    assert ready[1].failure[0] == "image_refused"
+    assert "-9" in ready[1].failure[1]
+
+
+def table_of(folder: Path) -> list[tuple[bytes, bytes]]:
+    """Every id with its codes, as often as it lies in the store, sorted."""
+    parts = [map_part(path, VQGAN_N) for path in folder.glob("*.part")]
+    return sorted(
+        (image_id.ljust(32, b"\0"), codes.tobytes())
+        for part in parts
+        for image_id, codes in zip(part.ids.tolist(), part.codes, strict=True)
+    )
+
+
+def run_and_kill(tmp_path: Path, tokenizer: Path, first: int, last: int) -> None:
+    """Runs killed at random points and then ended, one a seed, against one that was left alone."""
+    files = {sha256_bytes(picture(number)): picture(number) for number in range(70)} | {"0" * 64: b"none"}
+    table = lay_out(tmp_path, files)
+    for name in ("undisturbed", *map(str, range(first, last))):
+        job = make_job(tmp_path / name, tokenizer, list(files), credentialed=12)
+        job = replace(job, landing=str(tmp_path / "landing"), images=(str(table),), part=4)
+        write_json(tmp_path / name / "job.json", job_json(job))
+    arguments = [sys.executable, "-m", "tests.tokens.killed", str(tmp_path), str(first), str(last)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > (last - first) // 2  # most were killed before they had ended
+    undisturbed = table_of(tmp_path / "undisturbed" / "codes")
+    assert len(undisturbed) == 70
+    for seed in range(first, last):
+        assert table_of(tmp_path / str(seed) / "codes") == undisturbed
+        assert read_json(tmp_path / str(seed) / "results" / "failures.json").keys() == {"0" * 64}
+
+
+def test_ten_killed_runs_end_with_the_codes_of_an_undisturbed_one(tmp_path: Path, tokenizer: Path) -> None:
+    run_and_kill(tmp_path, tokenizer, 0, 10)
+
+
+@pytest.mark.torture
+def test_a_hundred_killed_runs_end_with_the_codes_of_an_undisturbed_one(tmp_path: Path, tokenizer: Path) -> None:
+    run_and_kill(tmp_path, tokenizer, 10, 110)
 
 
 def test_credentialed_pictures_go_to_parts_of_their_own(tmp_path: Path, tokenizer: Path) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
 
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.steps import Artifact
-from medmax_pipeline.tokens import PREPROCESSING
+from medmax_pipeline.tokens import PREPROCESSING, encode
+from medmax_pipeline.tokens.resize import Pixels
 from medmax_pipeline.tokens.steps import image_codes_step
 from medmax_pipeline.tokens.store import CodeStore, code_folder
 from tests.tokens.line import Line
@@ -114,6 +118,43 @@ def test_no_process_is_launched_when_the_store_has_all(store: Path, weights: Pat
     assert len(line.launched) == 1
     assert second["image_codes"].manifest.digest == first["image_codes"].manifest.digest
     assert second["image_codes"].manifest.fingerprint != first["image_codes"].manifest.fingerprint
+
+
+class Encoder:
+    """Counts the pictures that reach the network."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pictures = 0
+        real = encode.encode_batch
+
+        def counting(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[np.int64]:
+            self.pictures += len(pixels)
+            return real(vqgan, pixels, size)
+
+        monkeypatch.setattr(encode, "encode_batch", counting)
+
+
+def test_picture_of_three_sources_is_encoded_once(store: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(monkeypatch)
+    keys = ["a", "b", "c"]
+    samples = {key: [sample(number, source=key, images=ids(SHARED))] for number, key in enumerate(keys)}
+    line = Line(weights, samples, {key: [SHARED] for key in keys})
+    _, made = line.run(store, [image_codes_step(keys, keys)])
+    assert encoder.pictures == 1
+    assert made["image_codes"].manifest.counts.kept == 1
+
+
+def test_one_new_picture_in_a_hundred_costs_one(store: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(monkeypatch)
+    files = [picture(number) for number in range(101)]
+    line = Line(weights, {"vqa": [sample(n, images=ids(data)) for n, data in enumerate(files[:100])]}, {"vqa": files})
+    line.run(store, [image_codes_step(["vqa"], ["vqa"])])
+    assert encoder.pictures == 100
+    line.samples = {"vqa": [sample(n, images=ids(data)) for n, data in enumerate(files)]}
+    _, made = line.run(store, [image_codes_step(["vqa"], ["vqa"])])
+    assert encoder.pictures == 101
+    assert made["image_codes"].manifest.summary["encoded_now"] == 1
+    assert made["image_codes"].manifest.counts.kept == 101
 
 
 def test_two_stores_come_to_the_same_digest_launched_or_not(tmp_path: Path, weights: Path) -> None:
