@@ -23,6 +23,8 @@ class Claim:
     variants: Mapping[str, Callable[[], object]]
     clock: Callable[[], float] = time.process_time
     rounds: int = 7
+    remark: Callable[[Mapping[str, float]], str] | None = None
+    """A sentence to put below the table, made of the median seconds by variant."""
 
 
 def report(claim: Claim) -> str:
@@ -47,4 +49,6 @@ def report(claim: Claim) -> str:
             f"| {name} | {median:.4f} | {'-' if name == names[0] else 'no difference' if plain else f'{ratio:.2f}x'} |"
         )
     lines.append(f"\nMedian of {claim.rounds} interleaved rounds; the baseline against itself: {spread:.2f}x.")
+    if claim.remark is not None:
+        lines.append(claim.remark(dict(zip(names, medians[:-1], strict=True))))
     return "\n".join(lines)
