@@ -1,4 +1,4 @@
-"""`python -m medmax_pipeline.tokens.decode FD RESOLUTION SLOT_BYTES`: one process that turns files into pixels.
+"""`python -m medmax_pipeline.tokens.decode FD RESOLUTION SLOT_BYTES GEOMETRY`: a process that turns files into pixels.
 
 Requests come on standard input: slot and length (two unsigned 64-bit numbers), then the file's bytes. The pixels go
 into that slot of the memory behind FD, whole where it has room for them (a device scales them then) and else scaled to
@@ -13,12 +13,13 @@ import json
 import mmap
 import struct
 import sys
+from typing import cast
 
 import numpy as np
 
 from medmax_pipeline.errors import ImageError
 from medmax_pipeline.files import Json
-from medmax_pipeline.tokens.geometry import place
+from medmax_pipeline.tokens.geometry import PictureGeometry, place
 from medmax_pipeline.tokens.image import decode, fit
 from medmax_pipeline.tokens.resize import Pixels
 
@@ -28,7 +29,8 @@ ANSWER = struct.Struct("<I")
 
 def main(arguments: list[str]) -> int:
     """Answer requests until there are no more."""
-    descriptor, side, slot_bytes = map(int, arguments)
+    descriptor, side, slot_bytes = map(int, arguments[:3])
+    geometry = cast(PictureGeometry, arguments[3])
     slots = np.frombuffer(mmap.mmap(descriptor, 0), dtype=np.uint8).reshape(-1, slot_bytes)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     while len(header := asked.read(REQUEST.size)) == REQUEST.size:
@@ -36,19 +38,19 @@ def main(arguments: list[str]) -> int:
         data = asked.read(length)
         if len(data) < length:
             break
-        said = json.dumps(_answer(data, slots[slot], side)).encode()
+        said = json.dumps(_answer(data, slots[slot], side, geometry)).encode()
         answers.write(ANSWER.pack(len(said)) + said)
         answers.flush()
     return 0
 
 
-def _answer(data: bytes, slot: Pixels, side: int) -> dict[str, Json]:
+def _answer(data: bytes, slot: Pixels, side: int, geometry: PictureGeometry) -> dict[str, Json]:
     """Decode one file into a slot; what to say of it."""
     try:
         pixels = decode(data)
-        place(pixels.shape[1], pixels.shape[0], side)  # of what cannot be scaled no device is asked
+        place(pixels.shape[1], pixels.shape[0], side, geometry)  # of what cannot be scaled no device is asked
         if pixels.nbytes > len(slot) or len(slot) == side * side * 3:
-            pixels = fit(pixels, side)
+            pixels = fit(pixels, side, geometry)
     except ImageError as error:
         return {"failure": [error.reason, error.detail]}
     slot[: pixels.nbytes] = pixels.reshape(-1)

@@ -27,6 +27,7 @@ import numpy as np
 
 from medmax_pipeline.errors import ImageError, MedmaxError
 from medmax_pipeline.tokens.decode import ANSWER, REQUEST
+from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 from medmax_pipeline.tokens.job import Reader
 from medmax_pipeline.tokens.resize import Pixels
 
@@ -34,6 +35,8 @@ READING_THREADS = 4
 """Pictures read at once where their order does not matter: a network file system answers slowly, not narrowly."""
 WHOLE_BYTES = 24 << 20
 """Of a slot for whole pictures: a radiograph of 2500 x 3000 pixels fits in, be it grey or RGB."""
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""A process a core: threads of its own below it would only wait for each other."""
 ATTEMPTS = 2
 """Processes that may die over one picture before it is refused."""
 REFUSED = "image_refused"
@@ -74,7 +77,15 @@ class _Request(NamedTuple):
 class Decoders:
     """Processes that decode; they end with `close`, or with this process, however it ends."""
 
-    def __init__(self, resolution: int, workers: int, slots: int, *, whole: bool = False) -> None:
+    def __init__(
+        self,
+        resolution: int,
+        workers: int,
+        slots: int,
+        *,
+        whole: bool = False,
+        geometry: PictureGeometry = CENTRE_CROP,
+    ) -> None:
         """Start them.
 
         Args:
@@ -82,8 +93,10 @@ class Decoders:
             workers: number of processes, at least 1.
             slots: pictures that may be under way at once.
             whole: leave scaling to a device (`device.py`), except for pictures larger than `WHOLE_BYTES`.
+            geometry: what becomes of pictures that are not square.
         """
         self._side = resolution
+        self._geometry = geometry
         self._slot_bytes = max(WHOLE_BYTES if whole else 0, resolution * resolution * 3)
         self._file = _shared_file(slots * self._slot_bytes)
         self._slots = np.frombuffer(mmap.mmap(self._file.fileno(), 0), dtype=np.uint8).reshape(slots, -1)
@@ -178,7 +191,8 @@ class Decoders:
     def _start(self) -> subprocess.Popen[bytes]:
         descriptor = self._file.fileno()
         return subprocess.Popen(
-            [sys.executable, "-m", CHILD, str(descriptor), str(self._side), str(self._slot_bytes)],
+            [sys.executable, "-m", CHILD, str(descriptor), str(self._side), str(self._slot_bytes), self._geometry],
+            env=os.environ | ONE_THREAD,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[descriptor],

@@ -75,7 +75,8 @@ def fit_all_on_device(
         planes = used[:, None] if used.ndim == 3 else used.permute(0, 3, 1, 2)
         across, down = placement
         rows, columns = slice(down.at, down.at + down.length), slice(across.at, across.at + across.length)
-        squares[torch.tensor(numbers, device=device), :, rows, columns] = _scaled(planes, placement, products)
+        for number, window in zip(numbers, _scaled(planes, placement, products), strict=True):
+            squares[number, :, rows, columns] = window
     return squares
 
 

@@ -101,7 +101,7 @@ def run_chunks(
     size = job.batch or (GPU_BATCH if cuda else CPU_BATCH)
     failures: dict[int, Failures] = {}
     workers = decoders_for(len(plan) * job.part, cuda)
-    with Decoders(vqgan.resolution, workers, 2 * (size + workers), whole=cuda) as decoders:
+    with Decoders(vqgan.resolution, workers, 2 * (size + workers), whole=cuda, geometry=vqgan.geometry) as decoders:
         batches = _batches(_wishes(plan, numbers, store), decoders, reader, size, failures, tell)
         now = _Open()
         for batch, codes in _encode_batches(vqgan, batches, size):
@@ -136,7 +136,7 @@ def encode_batch(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[n
 
     from medmax_pipeline.tokens.device import fit_all_on_device, normalise_on_device
 
-    levels = fit_all_on_device(pixels, vqgan.resolution, next(vqgan.parameters()).device)
+    levels = fit_all_on_device(pixels, vqgan.resolution, next(vqgan.parameters()).device, vqgan.geometry)
     blanks = levels.new_full((size - len(levels), *levels.shape[1:]), 255)
     values = normalise_on_device(torch.cat([levels, blanks]).contiguous())
     codes: npt.NDArray[np.int64] = vqgan.encode(values)[: len(pixels)].cpu().numpy()

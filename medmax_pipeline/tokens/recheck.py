@@ -45,7 +45,7 @@ def recheck(job: Job, reader: Reader, log: Callable[[str], None]) -> Check:
     unread: Failures = {}
     unlike: dict[str, int] = {}
     found: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
-    with Decoders(vqgan.resolution, 1, size) as decoders:
+    with Decoders(vqgan.resolution, 1, size, geometry=vqgan.geometry) as decoders:
         for image_id, pixels, failure in decoders.decode((Wish(one, one) for one in image_ids), reader):
             assert image_id is not None
             if failure is not None:

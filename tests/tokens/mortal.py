@@ -8,16 +8,17 @@ import sys
 
 from medmax_pipeline.files import Json
 from medmax_pipeline.tokens import decode
+from medmax_pipeline.tokens.geometry import PictureGeometry
 from medmax_pipeline.tokens.resize import Pixels
 
 answer = decode._answer
 
 
-def dies(data: bytes, slot: Pixels, side: int) -> dict[str, Json]:
+def dies(data: bytes, slot: Pixels, side: int, geometry: PictureGeometry) -> dict[str, Json]:
     """The real answer, if any."""
     if data == b"die":
         os.kill(os.getpid(), signal.SIGKILL)
-    return answer(data, slot, side)
+    return answer(data, slot, side, geometry)
 
 
 if __name__ == "__main__":

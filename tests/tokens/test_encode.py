@@ -372,3 +372,16 @@ def test_command_tells_a_fault_in_one_line(tmp_path: Path, capsys: pytest.Captur
     assert main([str(tmp_path / "absent.json")]) == 2
     assert capsys.readouterr().err.startswith("StoreError: ")
     assert main([]) == 2
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_pictures_have_the_geometry_of_the_tokenizer(tokenizer: Path, whole: bool) -> None:
+    vqgan = VQGAN.load(tokenizer)
+    vqgan.geometry = "letterbox"
+    with Decoders(16, 1, 4, whole=whole, geometry="letterbox") as decoders:
+        pixels = [item.pixels for item in decoders.decode((Wish(one, one) for one in IDS[:2]), Bytes(PICTURES))]
+    assert pixels[0] is not None
+    assert pixels[1] is not None
+    for one, codes in zip(IDS[:2], encode_batch(vqgan, [pixels[0], pixels[1]], 2), strict=True):
+        values = torch.from_numpy(normalise(preprocess(PICTURES[one], 16, "letterbox"))).permute(2, 0, 1)[None]
+        assert codes.tolist() == vqgan.encode(values.contiguous())[0].tolist()
