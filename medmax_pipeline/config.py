@@ -157,6 +157,10 @@ class Weights:
     """What an image tokenizer sees of pictures that are not square: the middle, as the published one was made and used,
     or all of them with white beside. Part of the tokenizer's digest: codes of one are not those of the other."""
 
+    mode: Literal["exact", "fast"] = "exact"
+    """How an image tokenizer encodes: in float32 as the reference, or with its encoder in bfloat16, which a GPU does
+    many times faster and which changes some codes (`image_codes` says how many). Part of the tokenizer's digest."""
+
     @property
     def record(self) -> str:
         """Key of the published weights that these are, or are made of; empty: none."""

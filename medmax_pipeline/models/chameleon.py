@@ -247,7 +247,7 @@ def seeded_base(text_folder: Path, vqgan_folder: Path, size: Mapping[str, int], 
             f"size is {dict(size)}; expected {', '.join(SIZE)}, each above 0, and a hidden_size that is an even "
             "multiple of num_attention_heads."
         )
-    vqgan = VQGAN.load(vqgan_folder)
+    vqgan = VQGAN.load(vqgan_folder, "exact")
     vocabulary = _vocabulary(text_folder)
     codes = [name for name in vocabulary if name.startswith("IMGIMG")]
     if len(codes) != vqgan.codebook_size:

@@ -18,6 +18,7 @@ from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.files import DIGESTS, DigestCache, Json, write_bytes
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, TEXT_TOKENIZER, VQGAN
+from medmax_pipeline.models.weights import GEOMETRY, MODE, set_options
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 SHIPPED = {"image_tokenizer": "vqgan", "text_tokenizer": "text"}
@@ -93,8 +94,10 @@ def _check_kind(name: str, weights: Weights, *kinds: str) -> None:
     fitting = [record.key for record in FITTING[name]]
     if weights.kind not in kinds:
         raise ConfigError(f"{name}: kind is {weights.kind!r}; expected one of {', '.join(map(repr, kinds))}.")
-    if name != "image_tokenizer" and weights.geometry != "centre_crop":
-        raise ConfigError(f"{name}: geometry is {weights.geometry!r}; only an image tokenizer has one.")
+    if weights.tuning is not None:
+        raise ConfigError(f"{name}: has a table tuning, but kind {weights.kind!r} is not tuned.")
+    if name != "image_tokenizer" and options(weights):
+        raise ConfigError(f"{name}: {', '.join(options(weights).values())}: only an image tokenizer has such options.")
     if weights.kind == "published" and weights.name not in fitting:
         raise ConfigError(f"{name}: name is {weights.name!r}; expected one of {', '.join(map(repr, fitting))}.")
 
@@ -118,17 +121,27 @@ def image_tokenizer_step(weights: Weights) -> Step:
     """The VQGAN that turns a picture into codes and back."""
     _check_kind("image_tokenizer", weights, "sample", "published")
     step = _shipped_step("image_tokenizer", weights) if weights.kind == "sample" else _converted_step(weights)
-    if weights.geometry == "centre_crop":
+    return with_options(step, weights)
+
+
+def options(weights: Weights) -> dict[str, str]:
+    """What the build asks of an image tokenizer beyond the usual, by the name of its configuration's field."""
+    asked = {GEOMETRY: (weights.geometry, "centre_crop"), MODE: (weights.mode, "exact")}
+    return {name: value for name, (value, usual) in asked.items() if value != usual}
+
+
+def with_options(step: Step, weights: Weights) -> Step:
+    """The step that makes an image tokenizer, its options written into the configuration that it publishes."""
+    asked = options(weights)
+    if not asked:
         return step
 
     def run(run: Run) -> Outcome:
-        from medmax_pipeline.models.weights import set_picture_geometry
-
         outcome = step.run(run)
-        set_picture_geometry(run.out, weights.geometry)
+        set_options(run.out, asked)
         return outcome
 
-    return replace(step, run=run, params={**step.params, "geometry": weights.geometry})
+    return replace(step, run=run, params={**step.params, **asked})
 
 
 def _converted_step(weights: Weights) -> Step:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ from medmax_pipeline.models.weights import (
     VQ_FIELDS,
     NumericMode,
     check_state,
+    numeric_mode,
     picture_geometry,
     publish_weights,
 )
@@ -74,12 +76,13 @@ class VQGAN(nn.Module):
         self._compiled: Callable[..., Tensor] | None = None
 
     @classmethod
-    def load(cls, path: Path, mode: NumericMode = "exact") -> VQGAN:
+    def load(cls, path: Path, mode: NumericMode | None = None) -> VQGAN:
         """Read a tokenizer in any of its forms (`vqgan_files.py`).
 
         Args:
             path: a folder of ours or of transformers, or an original `vqgan.ckpt` with its `vqgan.yaml` beside it.
-            mode: how it will encode. A `fast` one cannot be saved, since its encoder is no longer float32.
+            mode: how it will encode; None: as its configuration says. A `fast` one cannot be saved, since its encoder
+                is no longer float32.
 
         Raises:
             WeightsError: the files are incomplete, the configuration is out of bounds, or names or shapes of tensors
@@ -96,7 +99,7 @@ class VQGAN(nn.Module):
         )
         model.requires_grad_(False).eval()
         model.geometry = picture_geometry(path)
-        return model.round_encoder() if mode == "fast" else model
+        return model.round_encoder() if (mode or numeric_mode(path)) == "fast" else model
 
     def round_encoder(self) -> VQGAN:
         """Go over to fast mode, for good: the encoder's weights lose what bfloat16 cannot hold."""
@@ -225,15 +228,38 @@ class VQGAN(nn.Module):
             return self.pixels(z_BHWD.permute(0, 3, 1, 2)).clamp(-1.0, 1.0)
 
 
+class _TrueFloat32:
+    """Who is inside `full_float32`, in all threads of the process: the switches are the process's."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = (False, False)
+
+    def enter(self) -> None:
+        """The first one in turns TF32 off."""
+        with self._lock:
+            if not self._inside:
+                self._before = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+                torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            self._inside += 1
+
+    def leave(self) -> None:
+        """The last one out puts things back."""
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before
+
+
+_TRUE_FLOAT32 = _TrueFloat32()
+
+
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Convolutions and products in true float32 on CUDA; cuDNN's default is TF32, which moves codes."""
-    products = torch.backends.cuda.matmul.allow_tf32
-    convolutions = torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    _TRUE_FLOAT32.enter()
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = products
-        torch.backends.cudnn.allow_tf32 = convolutions
+        _TRUE_FLOAT32.leave()

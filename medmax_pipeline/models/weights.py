@@ -22,6 +22,8 @@ CONFIG = "config.json"
 STATE = "model.safetensors"
 GEOMETRY = "picture_geometry"
 """Name in an image tokenizer's `config.json`; absent means `centre_crop`, as in every published one."""
+MODE = "numeric_mode"
+"""The field of the same that names how the encoder computes, where that is not `exact`."""
 INDEX = "model.safetensors.index.json"
 """Which tensor is in which file, where a network is in several."""
 MAX_CONFIG_BYTES = 16 << 20
@@ -203,7 +205,7 @@ VQ_FIELDS = (
 """The fields of transformers' `ChameleonVQVAEConfig` that shape the network or its codes."""
 
 
-def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "exact") -> str:
+def tokenizer_digest(folder: Path, *, preprocessing: str) -> str:
     """The identity of everything that decides a picture's codes: sha256, 64 hex digits.
 
     Covers the weights' bytes, the fields of the configuration that shape the network (among them the resolution), the
@@ -213,7 +215,6 @@ def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "e
     Args:
         folder: an image tokenizer's weights folder.
         preprocessing: the version name of the path from file to pixels (`tokens/image`).
-        mode: how the encoder computes.
     """
     config = read_config(folder)
     path = folder / STATE
@@ -223,7 +224,7 @@ def tokenizer_digest(folder: Path, *, preprocessing: str, mode: NumericMode = "e
         "weights": sha256_file(path),
         "config": {name: config.get(name) for name in VQ_FIELDS},
         "preprocessing": preprocessing,
-        "mode": mode,
+        "mode": numeric_mode(folder),
     }
     geometry = picture_geometry(folder)
     return digest_of(parts if geometry == CENTRE_CROP else parts | {"geometry": geometry})
@@ -238,16 +239,30 @@ def picture_geometry(path: Path) -> PictureGeometry:
     Raises:
         WeightsError: the configuration is no JSON object, or names a geometry that is not known.
     """
-    found = read_config(path).get(GEOMETRY, CENTRE_CROP) if path.is_dir() else CENTRE_CROP
-    for known in get_args(PictureGeometry):
-        if found == known:
-            geometry: PictureGeometry = known
-            return geometry
-    raise WeightsError(
-        f"{path / CONFIG}: {GEOMETRY} is {found!r}, expected one of {', '.join(get_args(PictureGeometry))}."
-    )
+    geometry: PictureGeometry = _option(path, GEOMETRY, get_args(PictureGeometry), CENTRE_CROP)
+    return geometry
 
 
-def set_picture_geometry(folder: Path, geometry: PictureGeometry) -> None:
-    """Write a geometry into a tokenizer's configuration."""
-    write_json(folder / CONFIG, read_config(folder) | {GEOMETRY: geometry})
+def numeric_mode(path: Path) -> NumericMode:
+    """How an image tokenizer's encoder computes: as its configuration says, else `exact`.
+
+    Args:
+        path: its folder, or an original checkpoint, which says nothing.
+
+    Raises:
+        WeightsError: the configuration is no JSON object, or names a mode that is not known.
+    """
+    mode: NumericMode = _option(path, MODE, get_args(NumericMode), "exact")
+    return mode
+
+
+def _option(path: Path, name: str, known: Sequence[str], usual: str) -> Any:
+    found = read_config(path).get(name, usual) if path.is_dir() else usual
+    if found not in known:
+        raise WeightsError(f"{path / CONFIG}: {name} is {found!r}, expected one of {', '.join(known)}.")
+    return found
+
+
+def set_options(folder: Path, options: Mapping[str, str]) -> None:
+    """Write `GEOMETRY`, `MODE` or both into a tokenizer's configuration."""
+    write_json(folder / CONFIG, read_config(folder) | dict(options))

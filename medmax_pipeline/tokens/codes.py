@@ -70,8 +70,7 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     if told:
         summary["images_per_s"] = told["images_per_s"]
     known = told or (ctx.previous.manifest.summary if ctx.previous is not None else {})
-    if "device" in known:
-        summary["device"] = known["device"]
+    summary |= {name: known[name] for name in ("device", "agreement_with_exact") if name in known}
     reasons = Counter(item.reason for item in quarantine)
     return Outcome(
         counts=Counts(taken=len(wanted), kept=len(kept), quarantined=dict(sorted(reasons.items()))),

@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 from medmax_pipeline.config import read_record
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, remove_tree, sha256_file, write_json, write_table
-from medmax_pipeline.models.weights import NumericMode
 from medmax_pipeline.tokens.store import CodeStore
 
 PLAN = "plan.parquet"
@@ -50,8 +49,6 @@ class Job:
     """B; part of no result. 0: 8 on a CPU, 32 on a GPU."""
     part: int = 2048
     """Pictures of a chunk, which is published as one part."""
-    mode: NumericMode = "exact"
-    """How the encoder computes; decides the store's folder."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: every CUDA device there is, else the CPU."""
 

@@ -15,11 +15,12 @@ import numpy as np
 from PIL import Image
 
 from medmax_pipeline.files import write_bytes
-from medmax_pipeline.tokens.image import Pixels, to_levels
+from medmax_pipeline.tokens.image import Pixels, normalise, to_levels
 from medmax_pipeline.tokens.likeness import psnr_db, ssim
 from medmax_pipeline.tokens.store import CodeStore
 
 if TYPE_CHECKING:
+    from medmax_pipeline.models.agreement import Agreement
     from medmax_pipeline.models.vqgan import VQGAN
 
 SHEET_IMAGES = 8
@@ -71,6 +72,28 @@ def reconstruct(
     if sheet:
         write_bytes(path, _sheet(sheet[:SHEET_IMAGES]))
     return kept
+
+
+def with_exact(
+    vqgan: VQGAN, tokenizer: Path, by_source: Mapping[str, Sequence[str]], prepare: Callable[[str], Pixels]
+) -> Agreement:
+    """How many codes of a fast tokenizer are those of the same in exact mode, on some pictures of each source.
+
+    Args:
+        vqgan: in fast mode, on the device to encode on.
+        tokenizer: its files.
+        by_source: image ids in order, of one source at least; each source's first ones are compared.
+        prepare: gives a picture's pixels, as in `reconstruct`.
+    """
+    import torch
+
+    from medmax_pipeline.models.agreement import agreement
+
+    device = next(vqgan.parameters()).device
+    ids = sorted({image_id for found in by_source.values() for image_id in found[:MEASURED]})
+    values = torch.from_numpy(np.stack([normalise(prepare(image_id)) for image_id in ids])).permute(0, 3, 1, 2)
+    exact = type(vqgan).load(tokenizer, "exact").to(device)
+    return agreement(vqgan, exact, values.contiguous().to(device))
 
 
 def _decoded(vqgan: VQGAN, store: CodeStore, ids: Sequence[str]) -> list[Pixels]:

@@ -13,19 +13,19 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from medmax_pipeline.errors import LaunchError
-from medmax_pipeline.files import write_json
+from medmax_pipeline.files import Json, write_json
 from medmax_pipeline.ingest.progress import Progress
 from medmax_pipeline.tokens.encode import Tell, run_chunks
-from medmax_pipeline.tokens.image import preprocess
+from medmax_pipeline.tokens.image import Pixels, preprocess
 from medmax_pipeline.tokens.job import Failures, Job, Reader, job_json, plan_of
-from medmax_pipeline.tokens.preview import reconstruct
+from medmax_pipeline.tokens.preview import reconstruct, with_exact
 from medmax_pipeline.tokens.store import CodeStore
 from medmax_pipeline.tokens.vocabulary import image_geometry
 
@@ -74,16 +74,9 @@ def run_job(job: Job, reader: Reader, log: Log, devices: Sequence[str] = ()) -> 
     by_source = {
         source: [image_id for image_id in ids if image_id not in failures] for source, ids in plan.by_source().items()
     }
-    kept = {}
+    shown: dict[str, Json] = {}
     if any(by_source.values()):
-        side = image_geometry(Path(job.tokenizer)).resolution
-        kept = reconstruct(
-            vqgan or load(job, devices[0]),
-            store,
-            by_source,
-            lambda image_id: preprocess(reader.read(image_id), side),
-            Path(job.results) / "reconstruction.png",
-        )
+        shown = _shown(job, vqgan or load(job, devices[0]), store, by_source, reader)
     rate = progress.done / seconds if seconds else 0.0
     write_json(Path(job.results) / "failures.json", failures)
     write_json(
@@ -92,10 +85,26 @@ def run_job(job: Job, reader: Reader, log: Log, devices: Sequence[str] = ()) -> 
             "encoded": sum(map(len, by_source.values())),
             "images_per_s": round(rate, 2),
             "device": devices[0].partition(":")[0],
-            "reconstruction": {source: item._asdict() for source, item in kept.items()},
+            **shown,
         },
     )
     log(f"encoded {progress.done - len(failures):,} pictures in {seconds:.1f} s ({rate:.1f}/s), {len(failures)} failed")
+
+
+def _shown(
+    job: Job, vqgan: VQGAN, store: CodeStore, by_source: Mapping[str, Sequence[str]], reader: Reader
+) -> dict[str, Json]:
+    """Figures on some pictures of the run: what the tokenizer keeps of them, and of a fast one's codes how many are
+    those of the exact one."""
+
+    def prepare(image_id: str) -> Pixels:
+        return preprocess(reader.read(image_id), vqgan.resolution, vqgan.geometry)
+
+    kept = reconstruct(vqgan, store, by_source, prepare, Path(job.results) / "reconstruction.png")
+    shown: dict[str, Json] = {"reconstruction": {source: item._asdict() for source, item in kept.items()}}
+    if vqgan.mode == "fast":
+        shown["agreement_with_exact"] = with_exact(vqgan, Path(job.tokenizer), by_source, prepare)._asdict()
+    return shown
 
 
 def serve(
@@ -126,7 +135,7 @@ def load(job: Job, device: str) -> VQGAN:
     """The job's tokenizer on a device."""
     from medmax_pipeline.models.vqgan import VQGAN
 
-    loaded: VQGAN = VQGAN.load(Path(job.tokenizer), job.mode).to(device)
+    loaded: VQGAN = VQGAN.load(Path(job.tokenizer)).to(device)
     return loaded
 
 

@@ -37,7 +37,7 @@ def image_codes_step(sources: Sequence[str], trained: Sequence[str]) -> Step:
         run=run,
         code_version=CODE_VERSION,
         needs=tuple(needs),
-        params={"preprocessing": PREPROCESSING, "mode": "exact"},
+        params={"preprocessing": PREPROCESSING},
         locks_on=("image_tokenizer",),
         group="tokens",
         description="Codes of every picture that a curated sample or an evaluation row shows; each encoded once, ever.",

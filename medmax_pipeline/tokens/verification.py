@@ -10,14 +10,14 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import read_json, sha256_bytes, write_json, write_table
-from medmax_pipeline.models.weights import NumericMode, tokenizer_digest
+from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.steps import Artifact
 from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.codes import LOOK_UP
@@ -58,9 +58,8 @@ def wrong_codes(
     """
     tokenizer = behind["image_tokenizer"]
     params = artifact.manifest.params
-    mode = cast(NumericMode, params["mode"])
     geometry = image_geometry(tokenizer)
-    folder = code_folder(store, tokenizer_digest(tokenizer, preprocessing=str(params["preprocessing"]), mode=mode))
+    folder = code_folder(store, tokenizer_digest(tokenizer, preprocessing=str(params["preprocessing"])))
     name = folder.relative_to(store).as_posix()
     try:
         codes = CodeStore(folder, geometry.codes_per_image)
@@ -77,7 +76,7 @@ def wrong_codes(
     held = set(table["image_id"].to_pylist()) - set(codes.missing(table["image_id"].to_pylist()))
     drawn = random.Random(artifact.manifest.digest).sample(sorted(held), min(CHECKED, len(held)))
     if drawn:
-        yield from _encoded_again(artifact, tokenizer, behind, landing, folder, mode, drawn, launch, log)
+        yield from _encoded_again(artifact, tokenizer, behind, landing, folder, drawn, launch, log)
 
 
 def _wrong_digests(codes: CodeStore, table: pa.Table, name: str) -> Iterator[Wrong]:
@@ -101,7 +100,6 @@ def _encoded_again(
     behind: Mapping[str, Path],
     landing: Path,
     folder: Path,
-    mode: NumericMode,
     drawn: Sequence[str],
     launch: Launch,
     log: Log,
@@ -119,7 +117,6 @@ def _encoded_again(
             pictures=str(work / "pictures.parquet"),
             images=tuple(str(path) for path in tables if path.exists()),
             results=str(work),
-            mode=mode,
         )
         write_json(work / "job.json", job_json(job))
         launch(["medmax_pipeline.tokens", str(work / "job.json"), "--check"])

@@ -272,7 +272,8 @@ def test_a_tokenizer_of_another_geometry_says_so_and_is_another_step(ledger: Led
     ("make", "weights", "message"),
     [
         (steps.image_tokenizer_step, replace(IMAGE, name="anole_7b"), "expected one of 'vqgan'"),
-        (steps.text_tokenizer_step, Weights(kind="sample", geometry="letterbox"), "only an image tokenizer has one"),
+        (steps.text_tokenizer_step, Weights(kind="sample", mode="fast"), "fast: only an image tokenizer"),
+        (steps.text_tokenizer_step, Weights(kind="sample", geometry="letterbox"), "letterbox: only an image tokenizer"),
         (steps.base_model_step, Weights(kind="sample"), "expected one of 'seeded', 'published'"),
         (steps.base_model_step, Weights(kind="published"), "'anole_7b', 'chameleon_7b'"),
         (steps.similarity_model_step, Weights(kind="seeded"), "expected one of 'published'"),

@@ -13,10 +13,11 @@ import pytest
 from medmax_pipeline.errors import WeightsError
 from medmax_pipeline.models.weights import (
     check_state,
+    numeric_mode,
     picture_geometry,
     read_config,
     read_state,
-    set_picture_geometry,
+    set_options,
     tokenizer_digest,
 )
 
@@ -54,11 +55,26 @@ def test_digest_ignores_fields_that_shape_no_code(vqgan_folder: Path, tmp_path: 
 def test_another_geometry_of_pictures_is_another_tokenizer(vqgan_folder: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(vqgan_folder, tmp_path / "letterbox"))
     base = tokenizer_digest(vqgan_folder, preprocessing="1")
-    set_picture_geometry(other, "letterbox")
+    set_options(other, {"picture_geometry": "letterbox"})
     assert picture_geometry(other) == "letterbox"
     assert tokenizer_digest(other, preprocessing="1") != base
-    set_picture_geometry(other, "centre_crop")
+    set_options(other, {"picture_geometry": "centre_crop"})
     assert tokenizer_digest(other, preprocessing="1") == base
+
+
+def test_another_numeric_mode_is_another_tokenizer(vqgan_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "fast"))
+    assert numeric_mode(other) == "exact"
+    set_options(other, {"numeric_mode": "fast"})
+    assert numeric_mode(other) == "fast"
+    assert tokenizer_digest(other, preprocessing="1") != tokenizer_digest(vqgan_folder, preprocessing="1")
+
+
+def test_a_mode_nobody_knows_is_refused(vqgan_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(vqgan_folder, tmp_path / "other"))
+    set_options(other, {"numeric_mode": "faster"})
+    with pytest.raises(WeightsError, match="numeric_mode is 'faster', expected one of exact, fast"):
+        numeric_mode(other)
 
 
 def test_a_geometry_nobody_knows_is_refused(vqgan_folder: Path, tmp_path: Path) -> None:

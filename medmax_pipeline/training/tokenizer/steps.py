@@ -18,7 +18,7 @@ from medmax_pipeline.config import TokenizerTuning, Weights
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import DigestCache, Json
 from medmax_pipeline.manifest import External, Lock
-from medmax_pipeline.models.steps import DESCRIPTIONS, image_tokenizer_step
+from medmax_pipeline.models.steps import DESCRIPTIONS, image_tokenizer_step, with_options
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 BASE: Final = "base_image_tokenizer"
@@ -49,11 +49,12 @@ def tuned_step(weights: Weights, sources: Sequence[str], trained: Sequence[str])
         trained: those of them that are curated.
 
     Raises:
-        ConfigError: the build says no tuning.
+        ConfigError: the build says no tuning, or one with values out of bounds.
     """
     tuning = weights.tuning
     if tuning is None:
         raise ConfigError("image_tokenizer: kind 'finetuned' needs a table image_tokenizer.tuning with batch, epochs.")
+    check(tuning, "image_tokenizer")
     needs = [Need(BASE), *(Need(f"{source}/samples") for source in sources)]
     needs += [Need(f"{source}/curated") for source in trained]
 
@@ -62,7 +63,7 @@ def tuned_step(weights: Weights, sources: Sequence[str], trained: Sequence[str])
 
         return tune(ctx, tuning, sources, trained)
 
-    return Step(
+    step = Step(
         key="image_tokenizer",
         run=run,
         code_version=CODE_VERSION,
@@ -74,6 +75,27 @@ def tuned_step(weights: Weights, sources: Sequence[str], trained: Sequence[str])
         group="weights",
         description=f"{DESCRIPTIONS['image_tokenizer']} Tuned on this build's training pictures.",
     )
+    return with_options(step, weights)
+
+
+def check(tuning: TokenizerTuning, where: str) -> None:
+    """Refuse values that tune nothing.
+
+    Args:
+        tuning: what was read.
+        where: its place, for the message.
+
+    Raises:
+        ConfigError: naming each.
+    """
+    above = ("batch", "epochs", "base_lr", "discriminator_layers", "discriminator_width", "checkpoint_steps")
+    weights = ("pixel_weight", "perceptual_weight", "codebook_weight", "beta", "adversarial_weight")
+    values = asdict(tuning)
+    wrong = [f"{name} is {values[name]}, expected above 0" for name in above if not values[name] > 0]
+    least = (*weights, "adversarial_start", "held_out")
+    wrong += [f"{name} is {values[name]}, expected at least 0" for name in least if not values[name] >= 0]
+    if wrong:
+        raise ConfigError(f"{where}: tuning.{'; tuning.'.join(wrong)}.")
 
 
 def result_parameters(tuning: TokenizerTuning) -> dict[str, Json]:
