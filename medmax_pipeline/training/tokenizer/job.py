@@ -16,7 +16,7 @@ from medmax_pipeline.config import TokenizerTuning, read_record
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, sha256_file
 from medmax_pipeline.models.weights import STATE
-from medmax_pipeline.training.tokenizer.steps import result_parameters
+from medmax_pipeline.training.tokenizer.steps import check, result_parameters
 
 PICTURE_SCHEMA = pa.schema([("image_id", pa.string()), ("held_out", pa.bool_())])
 """What is tuned on and what is measured on, sorted by image id."""
@@ -61,13 +61,11 @@ def read_job(path: Path) -> Job:
         StoreError: not JSON.
     """
     job = read_record(Job, read_json(path), path.name)
+    check(job.tuning, path.name)
     least = {"threads": 1, "readers": 1, "log_steps": 1, "processes": 0}
     wrong = [f"{name} is {getattr(job, name)}" for name, value in least.items() if getattr(job, name) < value]
-    tuning = job.tuning
-    if tuning.batch < 1 or tuning.checkpoint_steps < 1 or tuning.epochs <= 0 or tuning.base_lr <= 0:
-        wrong.append("tuning.batch, checkpoint_steps, epochs and base_lr must be above 0")
-    if job.processes and tuning.batch % job.processes:
-        wrong.append(f"tuning.batch {tuning.batch} is no multiple of processes {job.processes}")
+    if job.processes > 0 and job.tuning.batch % job.processes:
+        wrong.append(f"tuning.batch {job.tuning.batch} is no multiple of processes {job.processes}")
     if wrong:
         raise ConfigError(f"{path.name}: {'; '.join(wrong)}.")
     return job

@@ -117,8 +117,9 @@ def test_killed_again_and_again_it_ends_with_the_bytes_of_an_undisturbed_run(mak
 
 
 def test_two_processes_learn_what_one_does(make_job: MakeJob, tmp_path: Path) -> None:
-    alone = make_job("alone", adversarial_start=1000)
-    both = replace(make_job("both", adversarial_start=1000), processes=2)
+    """But for the discriminator, whose norms see half a batch each: it joins for the last two of 12 steps."""
+    alone = make_job("alone", adversarial_start=10)
+    both = replace(make_job("both", adversarial_start=10), processes=2)
     run(alone)
     write_json(tmp_path / "job.json", asdict(both))
     command = [sys.executable, "-m", "medmax_pipeline.training.tokenizer", str(tmp_path / "job.json")]
@@ -126,10 +127,9 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob, tmp_path: Path) ->
     assert ended.returncode == 0, ended.stderr
     assert read_json(Path(both.out) / "log" / "run.json")["processes"] == 2
     assert json.loads(ended.stdout.splitlines()[-1])["steps"] == 12
-    one, two = (load_file(Path(job.out) / "model.safetensors") for job in (alone, both))
-    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 2e-3
-    told = [[line["loss"] for line in metrics(job)] for job in (alone, both)]
-    assert told[0] == pytest.approx(told[1], rel=1e-3)
+    told = [[line["pixels"] for line in metrics(job)] for job in (alone, both)]
+    assert told[0][:11] == pytest.approx(told[1][:11], rel=1e-3)
+    assert all(line["discriminator"] is not None for line in metrics(both)[10:])
 
 
 def test_the_state_of_another_run_is_refused(make_job: MakeJob) -> None:

@@ -189,6 +189,18 @@ def test_a_tuned_tokenizer_without_a_tuning_is_refused(project: Path, tmp_path: 
         graph.steps(settings(project, tmp_path, 'kind = "finetuned"\nname = "sample"'))
 
 
+def test_a_tuning_that_would_not_happen_is_refused(project: Path, tmp_path: Path) -> None:
+    table = TABLE.format(name="sample").replace("finetuned", "sample")
+    with pytest.raises(ConfigError, match="is not tuned"):
+        graph.steps(settings(project, tmp_path, table))
+
+
+@pytest.mark.parametrize("change", [{"batch": 0}, {"epochs": 0.0}, {"base_lr": float("nan")}, {"held_out": -1}])
+def test_values_out_of_bounds_are_named(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"image_tokenizer: tuning.{next(iter(change))} is"):
+        tuned(tuning_of(**change))
+
+
 def test_tuning_starts_from_a_vqgan_only() -> None:
     with pytest.raises(ConfigError, match="expected one of 'vqgan'"):
         untuned_step(Weights(kind="finetuned", name="anole_7b"))
