@@ -1,9 +1,10 @@
 """Encoding chunks of pictures: bytes to pixels to codes, into the code store.
 
-What the store holds already is skipped, so a killed run goes on where its last part ended. Batches always have the same
-shape (what is missing are blanks), in float32 with TF32 off: a picture's codes depend neither on its company nor on
-where a run was cut. Decoding runs ahead in processes of its own (`decoding.py`), across the borders of chunks, so that
-the device never waits for pictures. Which chunks, and on how many devices, is `run.py`; the network `models/vqgan`.
+What the store holds already is skipped, so a killed run goes on where its last part ended. On a GPU batches always have
+the same shape (what is missing are blanks), and a CPU takes picture by picture: codes depend neither on a picture's
+company nor on where a run was cut. Decoding runs ahead in processes of its own (`decoding.py`), across the borders of
+chunks, so that the device never waits for pictures. Which chunks, and on how many devices, is `run.py`; the network
+`models/vqgan`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ Tell = Callable[[int], None]
 PUBLISH_S = 60.0
 """Seconds after which codes are published even if a chunk is not done: what a killed run loses at most."""
 CPU_BATCH, GPU_BATCH = 8, 32
-CPU_THREADS = 8
-"""Batches under way at once on a CPU; one of 8 pictures of 512 x 512 takes some 3 GiB."""
+CPU_THREADS = 16
+"""Batches under way at once on a CPU; each takes some 0.5 GiB, since it is encoded picture by picture."""
 GPU_THREADS = 2
 """While one waits for the device, the other prepares the next batch: the device's queue is never empty."""
 PICTURES_A_DECODER = 256
@@ -97,10 +98,12 @@ def run_chunks(
         reader: gives the bytes.
         tell: is told of progress.
     """
+    import torch
+
     cuda = next(vqgan.parameters()).is_cuda
     size = job.batch or (GPU_BATCH if cuda else CPU_BATCH)
     failures: dict[int, Failures] = {}
-    workers = decoders_for(len(plan) * job.part, cuda)
+    workers = decoders_for(len(plan) * job.part, torch.cuda.device_count() if cuda else 0)
     with Decoders(vqgan.resolution, workers, 2 * (size + workers), whole=cuda, geometry=vqgan.geometry) as decoders:
         batches = _batches(_wishes(plan, numbers, store), decoders, reader, size, failures, tell)
         now = _Open()
@@ -118,14 +121,20 @@ def run_chunks(
                 yield batch.chunk.number
 
 
-def decoders_for(pictures: int, cuda: bool) -> int:
-    """How many processes decode so many pictures: as many as the machine has cores for, and no more than pay."""
+def decoders_for(pictures: int, gpus: int) -> int:
+    """How many processes decode for one device.
+
+    Args:
+        pictures: of the whole job; more processes than they pay for are not started.
+        gpus: of the machine, each of which has a process that decodes; 0: the CPU encodes too.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores if cuda else cores // CORES_A_CPU_DECODER + 1, pictures // PICTURES_A_DECODER))
+    share = cores // gpus if gpus else cores // CORES_A_CPU_DECODER + 1
+    return max(1, min(share, pictures // PICTURES_A_DECODER))
 
 
 def encode_batch(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[np.int64]:
-    """Codes (B, N) of B <= `size` pictures; the batch is filled up with blanks, whose codes are dropped.
+    """Codes (B, N) of B <= `size` pictures; on a GPU the batch is filled up with blanks, whose codes are dropped.
 
     Args:
         vqgan: on the device to encode on.
@@ -137,8 +146,9 @@ def encode_batch(vqgan: VQGAN, pixels: list[Pixels], size: int) -> npt.NDArray[n
     from medmax_pipeline.tokens.device import fit_all_on_device, normalise_on_device
 
     levels = fit_all_on_device(pixels, vqgan.resolution, next(vqgan.parameters()).device, vqgan.geometry)
-    blanks = levels.new_full((size - len(levels), *levels.shape[1:]), 255)
-    values = normalise_on_device(torch.cat([levels, blanks]).contiguous())
+    if levels.is_cuda:
+        levels = torch.cat([levels, levels.new_full((size - len(levels), *levels.shape[1:]), 255)])
+    values = normalise_on_device(levels.contiguous())
     codes: npt.NDArray[np.int64] = vqgan.encode(values)[: len(pixels)].cpu().numpy()
     return codes
 

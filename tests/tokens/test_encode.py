@@ -385,3 +385,24 @@ def test_pictures_have_the_geometry_of_the_tokenizer(tokenizer: Path, whole: boo
     for one, codes in zip(IDS[:2], encode_batch(vqgan, [pixels[0], pixels[1]], 2), strict=True):
         values = torch.from_numpy(normalise(preprocess(PICTURES[one], 16, "letterbox"))).permute(2, 0, 1)[None]
         assert codes.tolist() == vqgan.encode(values.contiguous())[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "gpus", "cores", "workers"), [(9, 0, 64, 1), (10_000, 0, 2, 1), (10_000, 0, 64, 5), (10**6, 8, 64, 8)]
+)
+def test_decoding_processes_are_as_many_as_pay(
+    monkeypatch: pytest.MonkeyPatch, pictures: int, gpus: int, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(cores))
+    assert encode.decoders_for(pictures, gpus) == workers
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_codes_of_a_gpu_do_not_depend_on_company(tmp_path: Path, tokenizer: Path) -> None:
+    job = replace(make_job(tmp_path, tokenizer, IDS), device="cuda", batch=4)
+    for ids in (IDS[3:8], IDS):
+        run_job(replace(job, pictures=make_job(tmp_path, tokenizer, ids).pictures), Bytes(PICTURES), lambda line: None)
+    again = replace(job, codes=str(tmp_path / "again" / "codes"), results=str(tmp_path / "again" / "results"), part=3)
+    run_job(again, Bytes(PICTURES), lambda line: None)
+    assert codes_of(tmp_path, IDS) == codes_of(tmp_path / "again", IDS)
