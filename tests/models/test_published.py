@@ -20,7 +20,7 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models import conversion, steps
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, PUBLISHED, TEXT_TOKENIZER, VQGAN, published
-from medmax_pipeline.models.weights import picture_geometry, read_shapes
+from medmax_pipeline.models.weights import numeric_mode, picture_geometry, read_shapes
 from medmax_pipeline.steps import Step
 from tests.models.original import lay_original
 
@@ -266,6 +266,13 @@ def test_a_tokenizer_of_another_geometry_says_so_and_is_another_step(ledger: Led
     assert picture_geometry(after) == "letterbox"
     assert after != before
     assert (after / "model.safetensors").read_bytes() == (before / "model.safetensors").read_bytes()
+
+
+def test_a_builds_numeric_mode_stands_in_the_tokenizers_configuration(ledger: Ledger) -> None:
+    run_all(ledger, steps.image_tokenizer_step(Weights(kind="sample", mode="fast")))
+    assert numeric_mode(ledger.need("image_tokenizer").folder) == "fast"
+    run_all(ledger, steps.image_tokenizer_step(Weights(kind="sample")))
+    assert numeric_mode(ledger.need("image_tokenizer").folder) == "exact"
 
 
 @pytest.mark.parametrize(

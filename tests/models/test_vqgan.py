@@ -16,6 +16,7 @@ from medmax_pipeline.models import vqgan as vqgan_module
 from medmax_pipeline.models.agreement import agreement
 from medmax_pipeline.models.decoder import Decoder
 from medmax_pipeline.models.vqgan import VQGAN, full_float32
+from medmax_pipeline.models.weights import set_options
 from tests.conftest import absent
 
 
@@ -269,3 +270,22 @@ def test_tf32_is_off_inside_and_as_before_outside() -> None:
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
     assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_a_thread_that_leaves_first_turns_nothing_on_for_those_inside() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    first, second = full_float32(), full_float32()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not torch.backends.cudnn.allow_tf32
+    second.__exit__(None, None, None)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
+def test_the_configurations_mode_is_taken_where_none_is_asked_for(vqgan_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(vqgan_folder, tmp_path / "fast"))
+    set_options(folder, {"numeric_mode": "fast"})
+    assert VQGAN.load(vqgan_folder).mode == "exact"
+    assert VQGAN.load(folder).mode == "fast"
+    assert VQGAN.load(folder, "exact").mode == "exact"
