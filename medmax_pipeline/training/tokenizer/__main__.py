@@ -23,13 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         job = read_job(Path(given[0]))
-        from medmax_pipeline.ingest.reader import ImageReader
         from medmax_pipeline.training.tokenizer.group import become_group, joined, wanted_processes
-        from medmax_pipeline.training.tokenizer.loop import tune
 
         processes = wanted_processes(job.processes, job.tuning.batch, job.device)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
             become_group(processes, given[0])
+        from medmax_pipeline.ingest.reader import ImageReader
+        from medmax_pipeline.training.tokenizer.loop import tune
+
         with joined(job.device) as group, ImageReader(Path(job.landing), [Path(path) for path in job.images]) as reader:
             card = tune(job, reader, group, lambda line: print(line, flush=True) if group.leads else None)
     except MedmaxError as error:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from medmax_pipeline.config import TokenizerTuning, read_record
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, sha256_file
-from medmax_pipeline.models.weights import STATE
+from medmax_pipeline.models.weights import CONFIG, STATE
 from medmax_pipeline.training.tokenizer.steps import check, result_parameters
 
 PICTURE_SCHEMA = pa.schema([("image_id", pa.string()), ("held_out", pa.bool_())])
@@ -77,7 +77,7 @@ def identity(job: Job) -> str:
         {
             "tuning": result_parameters(job.tuning),
             "pictures": sha256_file(Path(job.pictures)),
-            "base": sha256_file(Path(job.base) / STATE),
+            "base": [sha256_file(Path(job.base) / name) for name in (CONFIG, STATE)],
             "perceptual": sha256_file(Path(job.perceptual)) if job.perceptual else "",
             "threads": job.threads,
         }

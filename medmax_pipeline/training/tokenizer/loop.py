@@ -35,11 +35,19 @@ from medmax_pipeline.training.tokenizer.objective import (
     straight_through,
 )
 from medmax_pipeline.training.tokenizer.perceptual import Lpips, read_lpips
-from medmax_pipeline.training.tokenizer.pictures import Pictures, Reader, read_chosen, told
+from medmax_pipeline.training.tokenizer.pictures import (
+    Pictures,
+    Reader,
+    keep_failures,
+    kept_failures,
+    read_chosen,
+)
 
 Log = Callable[[str], None]
 ADAM_BETAS = (0.5, 0.9)
 """Of both optimisers, as in the code of "Taming Transformers"."""
+SHARE = "unreadable-{}.json"
+"""In the work folder: what each process could not use, by its rank."""
 TERMS = ("pixels", "perceptual", "codebook", "adversarial", "adaptive_weight", "discriminator")
 """What a step's line tells beside the loss; None where a term took no part."""
 
@@ -74,7 +82,7 @@ def prepare(job: Job, group: Group) -> Setup:
     torch.set_num_threads(job.threads)
     torch.use_deterministic_algorithms(True, warn_only=group.device == "cuda")
     tuning = job.tuning
-    vqgan = VQGAN.load(Path(job.base))
+    vqgan = VQGAN.load(Path(job.base), mode="exact")
     if vqgan.decoder is None:
         raise WeightsError(f"{job.base}: a tokenizer without a decoder cannot be tuned. Take one made from vqgan.ckpt.")
     vqgan = vqgan.requires_grad_(True).train().to(group.device)
@@ -103,6 +111,7 @@ def tune(job: Job, reader: Reader, group: Group, log: Log) -> dict[str, Json]:
     pictures = Pictures(chosen.trained, reader, setup.vqgan.resolution, tuning.seed, setup.vqgan.geometry)
     whose = identity(job)
     start, metrics = _resume(job, setup, whose, log)
+    pictures.failures.update(kept_failures(sorted(Path(job.work).glob(SHARE.format("*")))))
     log(f"{steps} steps of {tuning.batch} pictures, {len(chosen.trained):,} pictures, {group.size} x {group.device}")
     began = time.monotonic()
     batches = pictures.batches(start, steps, tuning.batch, group.share(tuning.batch), job.readers)
@@ -111,7 +120,10 @@ def tune(job: Job, reader: Reader, group: Group, log: Log) -> dict[str, Json]:
         if (step + 1) % job.log_steps == 0 or step + 1 == steps:
             log(_line(metrics[-1], steps, start, time.monotonic() - began, tuning.batch))
         if (step + 1) % tuning.checkpoint_steps == 0 and step + 1 < steps:
+            keep_failures(Path(job.work) / SHARE.format(group.rank), pictures.failures)
             _save(job, setup, step + 1, whose, metrics)
+    keep_failures(Path(job.work) / SHARE.format(group.rank), pictures.failures)
+    group.wait()
     if not group.leads:
         return {}
     seconds = time.monotonic() - began
@@ -206,10 +218,11 @@ def _finish(
     seen = [pixels for image_id in held_out if (pixels := pictures.pixels(image_id)) is not None]
     figures: dict[str, Json] = {"pictures_held_out": 0}
     if seen:
-        gain, sheet = measure(VQGAN.load(Path(job.base)).to(setup.group.device), tuned, seen)
+        gain, sheet = measure(VQGAN.load(Path(job.base), mode="exact").to(setup.group.device), tuned, seen)
         figures = gain.figures()
         write_bytes(out / "log" / "reconstruction.png", sheet)
-    write_json(Path(job.work) / FAILURES, told(pictures.failures))
+    everybodys = kept_failures(Path(job.work).glob(SHARE.format("*"))) | pictures.failures
+    keep_failures(Path(job.work) / FAILURES, everybodys)
     made = card(job, len(metrics), figures)
     write_json(out / CARD, made)
     write_text(out / "log" / "metrics.jsonl", "".join(line + "\n" for line in metrics))

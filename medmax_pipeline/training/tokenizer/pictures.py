@@ -9,7 +9,7 @@ B pictures, H = W = resolution.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from medmax_pipeline.errors import ConfigError, ImageError
+from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 from medmax_pipeline.tokens.image import normalise, preprocess
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA
@@ -78,7 +79,7 @@ class Pictures:
         self._ids = ids
         self._reader = reader
         self._resolution = resolution
-        self._geometry = geometry
+        self._geometry: PictureGeometry = geometry
         self._order = lru_cache(maxsize=2)(lambda epoch: _order(len(ids), seed, epoch))
 
     def at(self, position: int) -> Pixels:
@@ -137,9 +138,18 @@ def to_tensor(pixels: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(normalise(np.stack(pixels))).permute(0, 3, 1, 2).contiguous()
 
 
-def told(failures: Mapping[str, tuple[str, str]]) -> dict[str, list[str]]:
-    """Failures as JSON values, sorted."""
-    return {image_id: list(failures[image_id]) for image_id in sorted(failures)}
+def keep_failures(path: Path, failures: Mapping[str, tuple[str, str]]) -> None:
+    """Write what could not be used, so that other processes and a later one know."""
+    write_json(path, {image_id: list(failures[image_id]) for image_id in sorted(failures)})
+
+
+def kept_failures(paths: Iterable[Path]) -> dict[str, tuple[str, str]]:
+    """What `keep_failures` wrote, of all these files."""
+    found = {}
+    for path in paths:
+        for image_id, (reason, detail) in read_json(path).items():
+            found[image_id] = (str(reason), str(detail))
+    return found
 
 
 def _order(count: int, seed: int, epoch: int) -> npt.NDArray[np.intp]:

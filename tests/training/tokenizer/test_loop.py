@@ -20,7 +20,7 @@ from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.training.loop import TrainingDiverged
 from medmax_pipeline.training.tokenizer.__main__ import main
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA, Job, read_job
-from tests.training.tokenizer.conftest import run
+from tests.training.tokenizer.conftest import drawn, place_pictures, run
 
 MakeJob = Callable[..., Job]
 
@@ -183,25 +183,29 @@ def test_a_batch_that_the_processes_cannot_share_is_refused(make_job: MakeJob, t
         read_job(tmp_path / "job.json")
 
 
-def test_an_unreadable_picture_is_passed_over_and_remembered(make_job: MakeJob, world: Path, tmp_path: Path) -> None:
-    from tests.training.tokenizer.conftest import drawn, place_pictures
-
-    job = make_job()
-    files = [drawn(number) for number in range(3)] + [b"no picture"]
-    table = place_pictures(tmp_path / "landing", "drawn", files)
+@pytest.fixture
+def flawed(make_job: MakeJob, tmp_path: Path) -> Job:
+    """A job on three pictures and a file that is none."""
+    table = place_pictures(tmp_path / "landing", "drawn", [*map(drawn, range(3)), b"no picture"])
     write_table(tmp_path / "images.parquet", table)
-    ids = sorted(table["image_id"].to_pylist())
-    write_table(
-        tmp_path / "pictures.parquet", pa.table({"image_id": ids, "held_out": [False] * 4}, schema=PICTURE_SCHEMA)
+    columns = {"image_id": sorted(table["image_id"].to_pylist()), "held_out": [False] * 4}
+    write_table(tmp_path / "pictures.parquet", pa.table(columns, schema=PICTURE_SCHEMA))
+    return replace(
+        make_job(epochs=12.0),
+        landing=str(tmp_path / "landing"),
+        images=(str(tmp_path / "images.parquet"),),
+        pictures=str(tmp_path / "pictures.parquet"),
     )
-    card = run(
-        replace(
-            job,
-            landing=str(tmp_path / "landing"),
-            images=(str(tmp_path / "images.parquet"),),
-            pictures=str(tmp_path / "pictures.parquet"),
-        )
-    )
-    assert card["pictures_held_out"] == 0
-    failures = read_json(Path(job.work) / "failures.json")
+
+
+def test_an_unreadable_picture_is_passed_over_and_told(flawed: Job) -> None:
+    assert run(flawed)["pictures_held_out"] == 0
+    failures = read_json(Path(flawed.work) / "failures.json")
     assert [reason for reason, _ in failures.values()] == ["image_not_an_image"]
+
+
+def test_what_earlier_and_other_processes_could_not_read_is_told_too(flawed: Job) -> None:
+    write_json(Path(flawed.work) / "unreadable-1.json", {"f" * 64: ["image_missing", "another process's"]})
+    run(flawed)
+    failures = read_json(Path(flawed.work) / "failures.json")
+    assert sorted(reason for reason, _ in failures.values()) == ["image_missing", "image_not_an_image"]

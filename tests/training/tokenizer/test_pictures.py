@@ -81,6 +81,14 @@ def test_shares_of_two_processes_make_up_the_batch(held: Held) -> None:
     assert whole[0].abs().max() <= 1.0
 
 
+def test_pictures_are_fitted_as_the_tokenizer_sees_them(held: Held) -> None:
+    names = sorted(held.files)
+    cropped, whole = (Pictures(names, held, 16, 0, geometry).at(0) for geometry in ("centre_crop", "letterbox"))
+    assert not (cropped[0] == 255).all()
+    assert (whole[0] == 255).all()  # 24 x 20 px: white above and below
+    assert (whole[8] != 255).any()
+
+
 def test_steps_later_on_are_the_same_as_in_a_run_from_the_start(held: Held) -> None:
     whole = list(pictures_of(held).batches(0, 4, 2, slice(0, 2), 1))
     rest = list(pictures_of(held).batches(2, 4, 2, slice(0, 2), 1))
