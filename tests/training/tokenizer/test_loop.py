@@ -16,10 +16,14 @@ from safetensors.torch import load_file
 
 from medmax_pipeline.errors import ConfigError, WeightsError
 from medmax_pipeline.files import read_json, sha256_file, write_json, write_table
+from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.training.loop import TrainingDiverged
 from medmax_pipeline.training.tokenizer.__main__ import main
+from medmax_pipeline.training.tokenizer.group import Group
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA, Job, read_job
+from medmax_pipeline.training.tokenizer.loop import tune
+from tests.conftest import absent
 from tests.training.tokenizer.conftest import drawn, place_pictures, run
 
 MakeJob = Callable[..., Job]
@@ -130,6 +134,20 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob, tmp_path: Path) ->
     told = [[line["pixels"] for line in metrics(job)] for job in (alone, both)]
     assert told[0][:11] == pytest.approx(told[1][:11], rel=1e-3)
     assert all(line["discriminator"] is not None for line in metrics(both)[10:])
+
+
+@pytest.mark.gpu
+def test_an_accelerator_learns_what_a_cpu_does(make_job: MakeJob) -> None:
+    """But for rounding, TF32 in convolutions above all."""
+    if not torch.cuda.is_available():
+        absent("gpu", "no CUDA device here: the way of tuning on one is not tried")
+    told = []
+    for device in ("cpu", "cuda"):
+        job = replace(make_job(device), device="auto")
+        with ImageReader(Path(job.landing), [Path(path) for path in job.images]) as reader:
+            tune(job, reader, Group(0, 1, device), lambda line: None)
+        told.append([line["pixels"] for line in metrics(job)])
+    assert told[0] == pytest.approx(told[1], rel=0.05)
 
 
 def test_the_state_of_another_run_is_refused(make_job: MakeJob) -> None:
