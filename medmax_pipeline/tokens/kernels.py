@@ -44,30 +44,32 @@ def compiled(*arguments: Any) -> Callable[[Loop], Loop]:
     return compile_loop
 
 
-def by_loops(used: Pixels, placement: Placement) -> Pixels:
+def by_loops(pixels: Pixels, placement: Placement) -> Pixels:
     """As `resize.by_products`, by compiled loops."""
     across, down = band(placement.across), band(placement.down)
+    whole = np.ascontiguousarray(pixels)
     if down_first(placement):
-        return _scale_across(_scale_down(used, down), across)
-    return _scale_down(_scale_across(used, across), down)
+        return _scale_across(_scale_down(whole, down), across)
+    return _scale_down(_scale_across(whole[down.low : down.high], across), down._replace(low=0))
 
 
 def _scale_across(pixels: Pixels, side: Band) -> Pixels:
     """(H, W[, C]) to (H, n[, C]); `pixels` are contiguous."""
-    if not side.weights.shape[1]:
-        return pixels
     height, width = pixels.shape[:2]
+    if not side.weights.shape[1]:
+        return np.ascontiguousarray(pixels[:, side.low : side.high])
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     out = np.empty((height + -height % LANES, len(side.weights) * channels), np.uint8)
-    _across(pixels.reshape(height, width * channels), channels, side.start, _grouped(side.weights), out)
+    rows = pixels.reshape(height, width * channels)
+    _across(rows, side.low, side.high, channels, side.start, _grouped(side.weights), out)
     return out[:height].reshape(height, len(side.weights), *pixels.shape[2:])
 
 
 def _scale_down(pixels: Pixels, side: Band) -> Pixels:
     """(H, W[, C]) to (n, W[, C]); `pixels` are contiguous."""
     if not side.weights.shape[1]:
-        return pixels
-    rows = pixels.reshape(len(pixels), -1)
+        return pixels[side.low : side.low + len(side.weights)]
+    rows = pixels[side.low :].reshape(len(pixels) - side.low, -1)
     out = np.empty((len(side.weights), rows.shape[1]), np.uint8)
     _sum_rows(rows, side.start, _grouped(side.weights), out)
     return out.reshape(len(side.weights), *pixels.shape[1:])
@@ -99,13 +101,15 @@ def _unweave(woven: npt.NDArray[Any], a: Any, b: Any, c: Any, d: Any) -> None:
 
 
 @compiled()
-def _turn(rows: Pixels, top: int, fours: Pixels, sixteens: Any, turned: Any) -> None:
-    """Rows `top` to `top + 64` of (H, W) as columns: W times 64 bytes. The last row stands for those behind it."""
+def _turn(rows: Pixels, top: int, low: int, high: int, fours: Pixels, sixteens: Any, turned: Any) -> None:
+    """Bytes `low` to `high` of rows `top` to `top + 64` as columns, of 64 bytes each. The last row stands for those
+    behind it."""
     last = rows.shape[0] - 1
     for g in range(16):
         y = top + 4 * g
-        a, b = rows[min(y, last)], rows[min(y + 1, last)]
-        _weave(a, b, rows[min(y + 2, last)], rows[min(y + 3, last)], fours[g])
+        a, b = rows[min(y, last)][low:high], rows[min(y + 1, last)][low:high]
+        c, d = rows[min(y + 2, last)][low:high], rows[min(y + 3, last)][low:high]
+        _weave(a, b, c, d, fours[g])
     for g in range(4):
         f = 4 * g
         _weave(
@@ -165,16 +169,17 @@ def _sum_rows(rows: Pixels, start: Integers, weights: Integers, out: Pixels) -> 
             levels[v] = min(max(sums[v] >> BITS, np.int32(0)), np.int32(255))
 
 
-@compiled(BYTES_READ, types.int64, STARTS, WEIGHTS, BYTES)
-def _across(rows: Pixels, channels: int, start: Integers, weights: Integers, out: Pixels) -> None:
-    """`out[y]` = levels of the weighted sums along row `y`. `out` has whole strips; surplus rows mean nothing."""
-    width, samples = rows.shape[1], out.shape[1]
+@compiled(BYTES_READ, types.int64, types.int64, types.int64, STARTS, WEIGHTS, BYTES)
+def _across(rows: Pixels, low: int, high: int, channels: int, start: Integers, weights: Integers, out: Pixels) -> None:
+    """`out[y]` = levels of the weighted sums along pixels `low` to `high` of row `y`. `out` has whole strips of rows;
+    surplus ones mean nothing."""
+    width, samples = (high - low) * channels, out.shape[1]
     turned, made = np.empty((width, 64), np.uint8), np.empty((samples, 64), np.uint8)
-    fours = np.empty((16, 4 * max(width, samples)), np.uint8)
-    sixteens = np.empty((4, 4 * max(width, samples)), np.uint32)
+    fours, fours_back = np.empty((16, 4 * width), np.uint8), np.empty((16, 4 * samples), np.uint8)
+    sixteens, sixteens_back = np.empty((4, 4 * width), np.uint32), np.empty((4, 4 * samples), np.uint32)
     columns = turned.reshape(width // channels, channels * 64)
     levels = made.reshape(samples // channels, channels * 64)
     for top in range(0, rows.shape[0], 64):
-        _turn(rows, top, fours[:, : 4 * width], sixteens[:, : 4 * width], turned.view(np.uint64))
+        _turn(rows, top, low * channels, high * channels, fours, sixteens, turned.view(np.uint64))
         _sum_rows(columns, start, weights, levels)
-        _turn_back(made.view(np.uint64), sixteens[:, : 4 * samples], fours[:, : 4 * samples], top, out)
+        _turn_back(made.view(np.uint64), sixteens_back, fours_back, top, out)

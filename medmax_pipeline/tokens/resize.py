@@ -76,16 +76,21 @@ def band(span: Span) -> Band:
     values = _lanczos((tap + start[:, None] - centre[:, None] + 0.5) * (1.0 / max(scale, 1.0)))
     values[tap >= taps[:, None]] = 0.0
     total = values.sum(axis=1, keepdims=True)
-    fixed = np.divide(values, total, out=values, where=total != 0.0) * (1 << BITS)
-    weights = np.trunc(fixed + np.copysign(0.5, fixed)).astype(np.int32)
-    for row in np.nonzero((np.abs(np.abs(fixed) % 1.0 - 0.5) < UNSURE).any(axis=1))[0].tolist():
+    exact = np.divide(values, total, out=values, where=total != 0.0) * (1 << BITS)
+    rounded = np.rint(exact)
+    weights = rounded.astype(np.int32)
+    for row in np.nonzero((np.abs(exact - rounded) > 0.5 - UNSURE).any(axis=1))[0].tolist():
         weights[row, : taps[row]] = one_by_one(float(centre[row]), int(start[row]), int(taps[row]), scale)
     low, high = int(start.min()), int((start + taps).max())
     return Band(low, high, (start - low).astype(np.int32), weights)
 
 
 def _lanczos(x: Floats) -> Floats:
-    return np.where((x >= -LOBES) & (x < LOBES), np.sinc(x) * np.sinc(x / LOBES), 0.0)
+    """sinc(x) sinc(x / 3) by one sine a value: sin(3 a) = sin(a) (3 - 4 sin(a) ** 2)."""
+    angle = x * (math.pi / LOBES)
+    square = np.sin(angle) ** 2
+    values = np.divide(square * (3.0 - 4.0 * square), 3.0 * angle**2, out=np.ones_like(x), where=angle != 0.0)
+    return np.where((x >= -LOBES) & (x < LOBES), values, 0.0)
 
 
 def one_by_one(centre: float, start: int, taps: int, scale: float) -> list[int]:
@@ -123,7 +128,7 @@ def resize(pixels: Pixels, placement: Placement, resolution: int) -> Pixels:
     Returns:
         (resolution, resolution) or (resolution, resolution, C) uint8; white where the picture does not reach.
     """
-    window = scaled(cut(pixels, placement), placement)
+    window = scaled(pixels, placement)
     across, down = placement
     if (across.length, down.length) == (resolution, resolution):
         return window
@@ -133,9 +138,9 @@ def resize(pixels: Pixels, placement: Placement, resolution: int) -> Pixels:
 
 
 def cut(pixels: Pixels, placement: Placement) -> Pixels:
-    """The pixels of a picture that its window is made of, contiguous."""
+    """The pixels of a picture that its window is made of, as a view."""
     across, down = band(placement.across), band(placement.down)
-    return np.ascontiguousarray(pixels[down.low : down.high, across.low : across.high])
+    return pixels[down.low : down.high, across.low : across.high]
 
 
 def down_first(placement: Placement) -> bool:
@@ -144,29 +149,30 @@ def down_first(placement: Placement) -> bool:
     return down.side > TALL * across.side and down.scaled < down.side
 
 
-def scaled(used: Pixels, placement: Placement) -> Pixels:
-    """What `cut` gives, scaled: by the compiled loops where there are any, else `by_products`."""
+def scaled(pixels: Pixels, placement: Placement) -> Pixels:
+    """The window of a scaled picture: by the compiled loops where there are any, else `by_products`."""
     if not COMPILED:
-        return by_products(used, placement)
+        return by_products(pixels, placement)
     from medmax_pipeline.tokens.kernels import by_loops
 
-    return by_loops(used, placement)
+    return by_loops(pixels, placement)
 
 
-def by_products(used: Pixels, placement: Placement) -> Pixels:
+def by_products(pixels: Pixels, placement: Placement) -> Pixels:
     """Scaling by products of float64 matrices, in which all these numbers are exact.
 
     Args:
-        used: (H, W) or (H, W, C) uint8, what `cut` gives.
-        placement: of the whole picture.
+        pixels: (H, W) or (H, W, C) uint8.
+        placement: what `geometry.place` says for its size.
 
     Returns:
         (n, n) or (n, n, C) uint8.
     """
+    used = cut(pixels, placement)
     planes = used[None] if used.ndim == 2 else used.transpose(2, 0, 1)
     across, down = band(placement.across), band(placement.down)
     planes = _across(_down(planes, down), across) if down_first(placement) else _down(_across(planes, across), down)
-    return planes[0] if used.ndim == 2 else np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return np.ascontiguousarray(planes[0] if used.ndim == 2 else planes.transpose(1, 2, 0))
 
 
 def blocks(side: Band) -> list[Block]:
