@@ -140,7 +140,7 @@ def test_two_processes_learn_what_one_does(make_job: MakeJob, tmp_path: Path) ->
 def test_an_accelerator_learns_what_a_cpu_does(make_job: MakeJob) -> None:
     """But for rounding, TF32 in convolutions above all."""
     if not torch.cuda.is_available():
-        absent("gpu", "no CUDA device here: the way of tuning on one is not tried")
+        absent("cuda", "no CUDA device here: the way of tuning on one is not tried")
     told = []
     for device in ("cpu", "cuda"):
         job = replace(make_job(device), device="auto")
