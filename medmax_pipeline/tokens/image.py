@@ -173,7 +173,7 @@ def fit(pixels: Pixels, resolution: int, geometry: PictureGeometry = CENTRE_CROP
 
 def normalise(pixels: Pixels) -> npt.NDArray[np.float32]:
     """Levels 0 to 255 as float32 in [-1, 1], same shape."""
-    return TABLE[pixels]
+    return TABLE.take(pixels)
 
 
 def to_levels(values: npt.NDArray[np.float32]) -> Pixels:
