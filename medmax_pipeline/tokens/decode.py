@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import struct
 import sys
 from typing import cast
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
     descriptor, side, slot_bytes = map(int, arguments[:3])
     geometry = cast(PictureGeometry, arguments[3])
     slots = np.frombuffer(mmap.mmap(descriptor, 0), dtype=np.uint8).reshape(-1, slot_bytes)
-    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a decoder's library prints is no answer
     while len(header := asked.read(REQUEST.size)) == REQUEST.size:
         slot, length = REQUEST.unpack(header)
         data = asked.read(length)

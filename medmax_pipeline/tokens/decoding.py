@@ -101,7 +101,7 @@ class Decoders:
         self._file = _shared_file(slots * self._slot_bytes)
         self._slots = np.frombuffer(mmap.mmap(self._file.fileno(), 0), dtype=np.uint8).reshape(slots, -1)
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._threads = [Thread(target=self._serve, daemon=True) for _ in range(workers)]
+        self._threads = [Thread(target=self._serve, args=(self._start(),), daemon=True) for _ in range(workers)]
         for thread in self._threads:
             thread.start()
 
@@ -169,18 +169,21 @@ class Decoders:
         finally:
             free.append(slot)
 
-    def _serve(self) -> None:
+    def _serve(self, process: subprocess.Popen[bytes]) -> None:
         """Keep one process busy, and start another where it dies."""
-        process = self._start()
         while (request := self._requests.get()) is not None:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     request.done.set_result(_ask(process, request))
                 except ImageError as error:
                     request.done.set_exception(error)
-                except OSError:
+                except (OSError, ValueError):
                     code = _end(process)
-                    process = self._start()
+                    try:
+                        process = self._start()
+                    except OSError as error:  # the machine's fault, not the picture's
+                        request.done.set_exception(error)
+                        break
                     if attempt == ATTEMPTS:
                         detail = f"{ATTEMPTS} processes that decoded it ended with code {code}"
                         request.done.set_exception(ImageError(REFUSED, detail))
@@ -204,6 +207,7 @@ def _ask(process: subprocess.Popen[bytes], request: _Request) -> tuple[int, ...]
 
     Raises:
         OSError: the process is gone.
+        ValueError: so is its input, or it answers nonsense.
         ImageError: the picture is none.
     """
     assert process.stdin is not None
