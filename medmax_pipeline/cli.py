@@ -219,7 +219,9 @@ def _add_codes(command: argparse.ArgumentParser, name: str) -> None:
     )
     if name == "encode":
         command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
-        command.add_argument("--mode", choices=get_args(NumericMode), default="exact", help="how to compute")
+        command.add_argument(
+            "--mode", choices=get_args(NumericMode), help="how to compute; default as PATH says, or exact"
+        )
     else:
         command.add_argument("lines", metavar="FILE", help="JSON lines as `encode` prints them; - for standard input")
         command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the PNG files go")

@@ -39,7 +39,7 @@ Told = dict[str, Json]
 """What is printed of a picture: its `image` and one of `codes` (encoded), `file` (decoded) or `error`."""
 
 
-def load(path: Path, mode: NumericMode) -> VQGAN:
+def load(path: Path, mode: NumericMode | None) -> VQGAN:
     """A tokenizer on the accelerator, where there is one.
 
     Raises:
