@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import ChameleonVQVAEConfig
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.models.decoder import GROUPS
+from medmax_pipeline.models.decoder import GROUPS, LEAST_GROUP
 from medmax_pipeline.models.vqgan_keys import TRAINING_ONLY, from_published
 from medmax_pipeline.models.weights import CONFIG, STATE, VQ_FIELDS, read_config, read_part, read_state
 
@@ -142,7 +142,14 @@ def read_yaml(path: Path) -> ChameleonVQVAEConfig:
             f"{path}: asks for {', '.join(map(str, odd)) or f'{colours} colours out'}, which the published tokenizer "
             "does not have and this network does not do."
         )
-    return sound_config(fields, path)
+    config = sound_config(fields, path)
+    narrowest = config.base_channels * min(config.channel_multiplier)
+    if narrowest < GROUPS * LEAST_GROUP:
+        raise WeightsError(
+            f"{path}: {narrowest} channels at a level; original decoders are read from {GROUPS * LEAST_GROUP} on, since "
+            "narrower ones have other groups in their norms here and would draw otherwise."
+        )
+    return config
 
 
 def sound_config(values: Mapping[str, Any], where: Path) -> ChameleonVQVAEConfig:

@@ -167,6 +167,7 @@ def test_a_chameleon_without_image_tokenizer_is_refused(chameleon: Path, tmp_pat
         ("n_embed: 24", "n_embed: 24\n    remap: used.npy", "remap"),
         ("n_embed: 24", "n_embed: many", "num_embeddings"),
         ("ch: 128", "ch: 100", "out of bounds"),
+        ("ch: 128", "ch: 64", "64 channels at a level"),
         ("resolution: 16", "resolution: 1048576", "out of bounds"),
         ("double_z: false", "double_z: true", "double_latent"),
         ("    ddconfig:\n", "    config:\n", "not a VQGAN's configuration"),
