@@ -146,8 +146,8 @@ def read_yaml(path: Path) -> ChameleonVQVAEConfig:
     narrowest = config.base_channels * min(config.channel_multiplier)
     if narrowest < GROUPS * LEAST_GROUP:
         raise WeightsError(
-            f"{path}: {narrowest} channels at a level; original decoders are read from {GROUPS * LEAST_GROUP} on, since "
-            "narrower ones have other groups in their norms here and would draw otherwise."
+            f"{path}: {narrowest} channels at a level, at least {GROUPS * LEAST_GROUP} expected: narrower decoders have "
+            "other groups in their norms here and would draw otherwise."
         )
     return config
 
