@@ -146,7 +146,7 @@ def read_yaml(path: Path) -> ChameleonVQVAEConfig:
     narrowest = config.base_channels * min(config.channel_multiplier)
     if narrowest < GROUPS * LEAST_GROUP:
         raise WeightsError(
-            f"{path}: {narrowest} channels at a level, at least {GROUPS * LEAST_GROUP} expected: narrower decoders have "
+            f"{path}: {narrowest} channels at a level, at least {GROUPS * LEAST_GROUP} expected: narrower ones have "
             "other groups in their norms here and would draw otherwise."
         )
     return config
