@@ -113,3 +113,10 @@ def test_a_table_without_pictures_gives_none(tmp_path: Path) -> None:
     with ImageReader(tmp_path / "landing", [tmp_path / "images.parquet"]) as reader:
         assert list(reader) == []
         assert "0" * 64 not in reader
+
+
+@pytest.mark.parametrize(("name", "sequential"), [("a.zip", False), ("a.tar.gz", True), ("a.parquet", True)])
+def test_it_says_which_pictures_are_cheap_in_order_only(tmp_path: Path, name: str, sequential: bool) -> None:
+    with ImageReader(tmp_path / "landing", [published(tmp_path, "any", name)]) as reader:
+        assert [reader.sequential(image_id) for image_id in reader] == [sequential] * len(PICTURES)
+        assert not reader.sequential("0" * 64)
