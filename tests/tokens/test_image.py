@@ -19,6 +19,7 @@ from PIL import Image
 from medmax_pipeline.errors import ImageError
 from medmax_pipeline.tokens import image as image_module
 from medmax_pipeline.tokens.image import Pixels, decode, fit, normalise, opaque, preprocess, to_levels
+from tests.conftest import absent
 from tests.tokens.small import picture
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -232,10 +233,16 @@ def drawn_jpegs() -> dict[str, bytes]:
 
 
 SUBSAMPLINGS = [("low", 0, 20), ("low", 1, 20), ("low", 2, 20), ("high", 0, 95), ("high", 1, 95), ("high", 2, 95)]
-needs_simplejpeg = pytest.mark.skipif(not image_module.SIMPLEJPEG, reason="simplejpeg (extra `fast`) is not installed")
 
 
-@needs_simplejpeg
+@pytest.fixture(scope="module")
+def simplejpeg() -> None:
+    """What only the extra `fast` brings."""
+    if not image_module.SIMPLEJPEG:
+        absent("fast", "simplejpeg (extra `fast`) is not installed")
+
+
+@pytest.mark.usefixtures("simplejpeg")
 def test_faster_decoder_gives_pillows_pixels() -> None:
     for data in [*real_jpegs(), *drawn_jpegs().values()]:
         found = image_module._plain_jpeg(data)
@@ -243,7 +250,7 @@ def test_faster_decoder_gives_pillows_pixels() -> None:
         assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
 
 
-@needs_simplejpeg
+@pytest.mark.usefixtures("simplejpeg")
 @settings(max_examples=30)
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 100), st.integers(0, 2), st.booleans())
 def test_faster_decoder_gives_pillows_pixels_at_any_size(
@@ -255,7 +262,7 @@ def test_faster_decoder_gives_pillows_pixels_at_any_size(
     assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data))))
 
 
-@needs_simplejpeg
+@pytest.mark.usefixtures("simplejpeg")
 def test_jpegs_that_are_not_plain_are_left_to_pillow() -> None:
     whole = jpeg(noise("RGB", (64, 64)))
     others = [

@@ -19,6 +19,7 @@ from medmax_pipeline.tokens.device import fit_all_on_device, fit_on_device, norm
 from medmax_pipeline.tokens.geometry import PictureGeometry, Placement, Span, place
 from medmax_pipeline.tokens.image import fit, normalise
 from medmax_pipeline.tokens.resize import Pixels, band, by_products, cut, one_by_one
+from tests.conftest import absent
 
 Way = Callable[[Pixels, int, PictureGeometry], Pixels]
 
@@ -76,7 +77,7 @@ def _as_picture(pixels: Pixels, found: torch.Tensor) -> Pixels:
 @pytest.fixture(params=["products", "loops", "device, float64", "device, float32"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     if request.param == "loops" and not resize.COMPILED:
-        pytest.skip("numba (extra `fast`) is not installed")
+        absent("fast", "numba (extra `fast`) is not installed")
     monkeypatch.setattr(resize, "COMPILED", request.param == "loops")
     return {"device, float64": by_float64, "device, float32": by_float32}.get(request.param, in_process)
 
@@ -207,7 +208,7 @@ def test_every_level_is_normalised_as_in_process() -> None:
 @pytest.mark.parametrize("products", ["float64", "float32"])
 def test_an_accelerator_gives_the_same_pixels(products: device.Products) -> None:
     if not torch.cuda.is_available():
-        pytest.skip("no accelerator on this machine")
+        absent("cuda", "no accelerator on this machine")
     for size in [*SIZES, (800, 600), (2500, 3000), (18, 1859)]:
         for channels in (1, 3):
             pixels = noise(*size, channels=channels)
