@@ -52,8 +52,11 @@ def reconstruct(
         path: the PNG to write; nothing is written without pictures.
 
     Returns:
-        what is kept of each source that has pictures.
+        what is kept of each source that has pictures; nothing where the tokenizer has no decoder, as one out of a
+        published Chameleon in transformers' form.
     """
+    if vqgan.decoder is None:
+        return {}
     shown: dict[str, list[tuple[Pixels, Pixels]]] = {}
     kept: dict[str, Kept] = {}
     for source in sorted(by_source):

@@ -79,6 +79,12 @@ def test_no_pictures_make_no_sheet(vqgan: VQGAN, store: CodeStore, tmp_path: Pat
     assert not (tmp_path / "sheet.png").exists()
 
 
+def test_a_tokenizer_without_a_decoder_draws_no_sheet(vqgan: VQGAN, store: CodeStore, tmp_path: Path) -> None:
+    bare = VQGAN(vqgan.config, decoder=False)
+    assert reconstruct(bare, store, {"one": IDS[:1]}, prepare, tmp_path / "sheet.png") == {}
+    assert not (tmp_path / "sheet.png").exists()
+
+
 def test_a_picture_of_two_sources_is_compared_once(tokenizer: Path) -> None:
     fast = VQGAN.load(tokenizer, "fast")
     found = with_exact(fast, tokenizer, {"a": IDS[:4], "b": IDS[2:6]}, prepare)
