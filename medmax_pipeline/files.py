@@ -87,6 +87,23 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
         sync_folder(path.parent)
 
 
+def sweep_temporaries(path: Path) -> None:
+    """Remove what killed writers of `path` left beside it: temporary files of processes that this machine has not.
+
+    A writer on another machine that is at `path` in the same moment fails, and succeeds when it is run again.
+    """
+    for left in path.parent.glob(f".{path.name}{TEMPORARY}*"):
+        process = left.name.rpartition(TEMPORARY)[2]
+        if not process.isdecimal():
+            continue
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except PermissionError:  # somebody else's, and alive
+            continue
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` as the whole of `path`."""
     with open_atomic(path) as handle:

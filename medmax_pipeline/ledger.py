@@ -31,6 +31,7 @@ from medmax_pipeline.files import (
     disk_errors,
     publish_folder,
     remove_tree,
+    sweep_temporaries,
     sync_folder,
     write_json,
     write_text,
@@ -228,6 +229,7 @@ class Ledger:
         for step in steps:
             pointer = self.store / step.key / f"current.{self.build}"
             write_text(pointer, resolved[step.key].fingerprint + "\n")
+            sweep_temporaries(pointer)
         return {step.key: (self.need(step.key), step in todo) for step in steps}
 
     def reusable(self, step: Step, resolved: Resolved) -> bool:

@@ -53,6 +53,19 @@ def test_a_file_size_limit_stops_a_write_and_the_published_version_stays(tmp_pat
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
+def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from medmax_pipeline import files\n"
+        "with files.open_atomic(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert len([*tmp_path.iterdir()]) == 1
+    with files.open_atomic(path):
+        files.sweep_temporaries(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"])
 def test_a_path_that_leaves_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchiveError):

@@ -128,12 +128,18 @@ class PackReader:
         epoch, within = divmod(taken, len(self))
         return int(self._epoch(epoch, seed)[within])
 
-    def stream(self, taken: int, seed: int, rank: int = 0, ranks: int = 1) -> Iterator[Pack]:
-        """Endless packs for one of several ranks, beginning after `taken` packs of all ranks together."""
-        position = taken + rank
+    def stream(
+        self, taken: int, seed: int, rank: int = 0, ranks: int = 1, worker: int = 0, workers: int = 1
+    ) -> Iterator[Pack]:
+        """Endless packs for one of several ranks, beginning after `taken` packs of all ranks together.
+
+        Where a rank reads with several workers, each has every `workers`-th of the rank's packs: taking from them in
+        turn, as PyTorch's loader does, gives what one worker would have given.
+        """
+        position = taken + rank + worker * ranks
         while True:
             yield self.pack(self.position(position, seed))
-            position += ranks
+            position += ranks * workers
 
     def _epoch(self, epoch: int, seed: int) -> npt.NDArray[np.int64]:
         """`order`, remembered for the epoch asked for last."""

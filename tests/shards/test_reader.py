@@ -92,6 +92,52 @@ def test_stream_goes_on_from_one_integer(tmp_path: Path) -> None:
     assert rest == whole[9:]
 
 
+RUNS = st.lists(
+    st.tuples(st.integers(0, 9), st.sampled_from([1, 2, 3, 4, 6, 12]), st.integers(1, 5)), min_size=1, max_size=6
+)
+"""Runs between resumes: global batches taken, ranks, workers of each rank."""
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven packs: an epoch ends within every global batch of twelve."""
+    folder = tmp_path_factory.mktemp("seven")
+    write(folder, [[3]] * 7)
+    return folder
+
+
+@settings(max_examples=60, deadline=None)
+@given(RUNS, st.integers(0, 2**63))
+def test_global_batches_are_the_same_after_any_resumes_whatever_ranks_and_workers(
+    seven: Path, runs: list[tuple[int, int, int]], seed: int
+) -> None:
+    total = sum(batches for batches, _, _ in runs)
+    expected = [pack.sample_ids for pack in islice(PackReader(seven).stream(0, seed), 12 * total)]
+    found: list[tuple[str, ...]] = []
+    for batches, ranks, workers in runs:
+        reader = PackReader(seven)  # nothing but the number of packs taken outlives a run
+        streams = [
+            [reader.stream(len(found), seed, rank, ranks, worker, workers) for worker in range(workers)]
+            for rank in range(ranks)
+        ]
+        for place in range(12 * batches):
+            turn, rank = divmod(place, ranks)
+            found.append(next(streams[rank][turn % workers]).sample_ids)
+    assert found == expected
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_torch_loader_gives_the_stream_whatever_its_workers(seven: Path, workers: int) -> None:
+    from torch.utils.data import DataLoader
+
+    from tests.shards.loaded import RankStream
+
+    packs = islice(PackReader(seven).stream(5, seed=2, rank=1, ranks=2), 17)
+    loader = DataLoader(RankStream(seven, taken=5, seed=2, rank=1, ranks=2), batch_size=None, num_workers=workers)
+    assert list(islice(loader, 17)) == [" ".join(pack.sample_ids) for pack in packs]
+
+
 def test_stream_of_nothing_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [])
     with pytest.raises(StoreError, match="holds no pack"):

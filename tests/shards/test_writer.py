@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-import random
-import signal
 import subprocess
 import sys
 import tarfile
-import time
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from medmax_pipeline.errors import StoreError
+from medmax_pipeline.errors import DiskFull, StoreError
+from medmax_pipeline.files import TEMPORARY
+from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.shards.writer import Entry, write_shards
-from tests.shards.packs import entry, many_packs
-
-WRITER = """
-import sys
-from pathlib import Path
-from medmax_pipeline.shards.writer import write_shards
-from tests.shards.packs import many_packs
-print("ready", flush=True)
-write_shards(Path(sys.argv[1]), many_packs(1500))
-"""
+from medmax_pipeline.steps import Outcome, Run, Step
+from tests.conftest import absent
+from tests.shards.packs import entry
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -121,20 +115,71 @@ def test_packs_that_break_the_rules_are_refused(tmp_path: Path, wrong: list[list
     assert not (tmp_path / "index.parquet").exists()
 
 
-def test_writer_killed_anywhere_leaves_whole_tars_and_ends_alike(tmp_path: Path) -> None:
-    write_shards(tmp_path / "whole", many_packs(1500))
-    whole = digests(tmp_path / "whole")
-    assert len(whole) > 3
-    chance = random.Random(0)
+def kill(folder: Path, first: int, last: int) -> list[str]:
+    """Seeds whose making was killed in the middle; fails where one did not end as the undisturbed one."""
+    arguments = [sys.executable, "-m", "tests.shards.killed", str(folder), str(first), str(last)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    for _ in range(4):
-        arguments = [sys.executable, "-c", WRITER, str(tmp_path / "cut")]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(chance.uniform(0.0, 0.5))
-            writer.send_signal(signal.SIGKILL)
-        left = {name: digest for name, digest in digests(tmp_path / "cut").items() if ".tmp-" not in name}
-        assert left.items() <= whole.items()
-    write_shards(tmp_path / "cut", many_packs(1500))
-    assert {name: digest for name, digest in digests(tmp_path / "cut").items() if ".tmp-" not in name} == whole
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_making_killed_at_ten_random_points_ends_as_undisturbed(tmp_path: Path) -> None:
+    assert kill(tmp_path, 0, 10)
+
+
+@pytest.mark.torture
+def test_making_killed_at_two_hundred_random_points_ends_as_undisturbed(tmp_path: Path) -> None:
+    assert len(kill(tmp_path, 10, 210)) > 50
+
+
+def published(store: Path, step: Step) -> dict[str, str]:
+    return digests(Ledger(store, "test", store / "landing").execute(step)[0].folder)
+
+
+def test_full_disk_is_named_and_the_published_shards_stay(tmp_path: Path) -> None:
+    """The tar's temporary name leads to a real device that is always full."""
+    if not Path("/dev/full").exists():
+        absent("dev_full", "this system has no /dev/full")
+
+    def full(ctx: Run) -> Outcome:
+        (ctx.out / f".open-000000.tar{TEMPORARY}{os.getpid()}").symlink_to("/dev/full")
+        write_shards(ctx.out, packs())
+        return Outcome()
+
+    def roomy(ctx: Run) -> Outcome:
+        write_shards(ctx.out, packs())
+        return Outcome()
+
+    before = published(tmp_path, Step("shards/full", roomy, "1"))
+    with pytest.raises(DiskFull, match="no space left"):
+        published(tmp_path, Step("shards/full", full, "2"))
+    current = Ledger(tmp_path, "test", tmp_path / "landing").need("shards/full")
+    assert current.manifest.code_version == "1"
+    assert digests(current.folder) == before
+    published(tmp_path, Step("shards/full", roomy, "2"))
+    assert not [*tmp_path.rglob(f"*{TEMPORARY}*")]
+
+
+@pytest.fixture
+def nobody() -> Iterator[Path]:
+    """A folder that may be looked into and not written, by root neither: root becomes somebody else."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "shards"
+        folder.mkdir()
+        Path(name).chmod(0o755)
+        folder.chmod(0o555)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65_534)
+        try:
+            yield folder
+        finally:
+            os.seteuid(was)
+            folder.chmod(0o755)
+
+
+def test_read_only_folder_is_named_and_left_as_it_was(nobody: Path) -> None:
+    with pytest.raises(StoreError, match=r"shards/open-000000\.tar: may not be written"):
+        write_shards(nobody, packs())
+    assert not [*nobody.iterdir()]
