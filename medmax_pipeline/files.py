@@ -8,6 +8,7 @@ What a file means belongs to the room that writes it.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -108,6 +109,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` as the whole of `path`."""
     with open_atomic(path) as handle:
         handle.write(data)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add `data` at the end of `path`, whole or not at all; several processes that do so wait for each other."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            write_bytes(path, (path.read_bytes() if path.exists() else b"") + data)
+        finally:
+            os.close(folder)
 
 
 def write_text(path: Path, text: str) -> None:

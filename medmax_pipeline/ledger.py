@@ -27,6 +27,7 @@ from medmax_pipeline.errors import Imbalance, NotPublished, StepBusy, StoreError
 from medmax_pipeline.files import (
     DIGESTS,
     DigestCache,
+    Json,
     digest_of,
     disk_errors,
     publish_folder,
@@ -67,6 +68,8 @@ class Resolved(NamedTuple):
     external: tuple[External, ...]
     lock: Lock | None
     counter: int
+    params: Mapping[str, Json]
+    """The step's, and what is withdrawn of its inputs."""
 
 
 class Ledger:
@@ -162,19 +165,22 @@ class Ledger:
         if lock is None and step.external is not None:
             external = step.external(self.landing, self._digests)
             self._digests.save()
+        params = dict(step.params)
+        if lock is None and step.withdrawn is not None:
+            params |= step.withdrawn(self.store, {need.key: self.need(need.key) for need in step.needs})
         counter = self.counter(step.key)
         fingerprint = digest_of(
             {
                 "key": step.key,
                 "inputs": [[entry.key, entry.part, entry.digest] for entry in inputs],
                 "code_version": step.code_version,
-                "params": dict(step.params),
+                "params": params,
                 "external": [[entry.path, entry.sha256] for entry in external],
                 "lock": lock.reason if lock else None,
                 "counter": counter,
             }
         )[:FINGERPRINT_DIGITS]
-        return Resolved(fingerprint, tuple(inputs), external, lock, counter)
+        return Resolved(fingerprint, tuple(inputs), external, lock, counter, params)
 
     def plan(self, steps: Iterable[Step], *, transitive: bool = True) -> list[Planned]:
         """What would happen to each step now, in order, and why; see `planning.plan`."""
@@ -217,7 +223,7 @@ class Ledger:
             runs, started = {}, time.monotonic()
             for step in todo:
                 work = held.enter_context(self._locked(step.key, resolved[step.key].fingerprint))
-                runs[step.key] = self._prepare(step, work, log, launch or _no_launcher)
+                runs[step.key] = self._prepare(step, resolved[step.key].params, work, log, launch or _no_launcher)
             free = {key: ready for key, ready in runs.items() if resolved[key].lock is None}
             outcomes = run(free) if free else {}
             for step in todo:
@@ -237,16 +243,14 @@ class Ledger:
         known = self.published(step.key, resolved.fingerprint)
         return known and (resolved.lock is not None or step.intact is None or step.intact(self.landing))
 
-    def _prepare(self, step: Step, work: Path, log: Log, launch: Launch) -> Run:
+    def _prepare(self, step: Step, params: Mapping[str, Json], work: Path, log: Log, launch: Launch) -> Run:
         out, state = work / "out", work / "state"
         with disk_errors(out):
             remove_tree(out)
             out.mkdir()
             state.mkdir(exist_ok=True)
         inputs = {need.key: self.need(need.key) for need in step.needs}
-        return Run(
-            inputs, step.params, out, state, self.store, self.landing, log, launch, previous=self.current(step.key)
-        )
+        return Run(inputs, params, out, state, self.store, self.landing, log, launch, previous=self.current(step.key))
 
     def _publish(self, step: Step, resolved: Resolved, outcome: Outcome, run: Run, wall_s: float) -> None:
         manifest = build_manifest(step, resolved, outcome, run.inputs, run.out, wall_s)
@@ -320,7 +324,7 @@ def build_manifest(
         digest=content_digest(files, resolved.external, resolved.lock),
         status="locked" if resolved.lock else "ok",
         code_version=step.code_version,
-        params=dict(step.params),
+        params=dict(resolved.params),
         counter=resolved.counter,
         inputs=resolved.inputs,
         files=files,

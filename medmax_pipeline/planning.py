@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from medmax_pipeline.files import decimal_size
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.steps import Pending, PendingFile, Step, in_order
+from medmax_pipeline.withdrawal import PARAMETER, words
 
 if TYPE_CHECKING:
     from medmax_pipeline.ledger import Ledger, Resolved
@@ -149,11 +150,12 @@ def why(ledger: Ledger, step: Step, resolved: Resolved) -> str:
     )
     if old.code_version != step.code_version:
         reasons.append(f"code version {old.code_version} -> {step.code_version}")
-    plain = json.loads(json.dumps(dict(step.params)))
+    plain = json.loads(json.dumps(dict(resolved.params)))
+    reasons += [told] if (told := words(old.params, plain)) else []
     reasons += [
         f"parameter {name} changed"
         for name in sorted(old.params.keys() | plain.keys())
-        if old.params.get(name) != plain.get(name)
+        if name != PARAMETER and old.params.get(name) != plain.get(name)
     ]
     if old.counter != resolved.counter:
         reasons.append("told to run again")

@@ -113,6 +113,9 @@ class Step:
     params: Mapping[str, Json] = field(default_factory=dict)
     external: Callable[[Path, DigestCache], tuple[External, ...]] | None = None
     """Files outside the store that are inputs; called with the landing root."""
+    withdrawn: Callable[[Path, Mapping[str, Artifact]], Mapping[str, Json]] | None = None
+    """Further parameters: what people withdrew of what the inputs hold, none where nothing is; called with the store
+    and the inputs."""
     lock: Callable[[Path], Lock | None] | None = None
     """Whether the step can run here at all; called with the landing root."""
     fetch: Fetch | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medmax_pipeline import lineage
+from medmax_pipeline import lineage, tracing, withdrawal
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.ingest import raw
 from medmax_pipeline.ingest.steps import raw_step
@@ -16,6 +16,7 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.sources.record import ExpectedFile
 from tests.ingest.packed import record
 from tests.test_ledger import Line
+from tests.withdrawing import HELD, IMAGES, Store
 
 
 @pytest.fixture
@@ -109,3 +110,66 @@ def test_a_change_among_many_raw_files_is_told_by_their_glob(store: Path, monkey
     ledger.execute(step)
     (landing / "packed" / "b.txt").write_text("x")
     assert [planned.reason for planned in ledger.plan([step])] == ["packed/*.txt changed"]
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Built once; tests only read it."""
+    made = Store(tmp_path_factory.mktemp("traced"))
+    made.build()
+    return made
+
+
+def test_a_sample_is_followed_from_its_pack_to_its_row_and_raw_file(traced: Store) -> None:
+    wanted = HELD["one"][0].sample_id
+    found = tracing.trace_sample(traced.ledger, wanted[:8])
+    (row,) = found["samples"]
+    assert found["sample"] == row["sample_id"] == wanted
+    assert (row["licence"], row["credentialed"], row["withdrawn"]) == ("Open", False, False)
+    assert row["origin"] == {"file": "rows.json", "digest": "0" * 64, "row": 0}
+    assert [held["key"] for held in (*row["held_by"], *row["raw"])] == ["one/samples", "one/raw"]
+    assert [(pack["key"], pack["pack"], pack["sample_id"]) for pack in found["packs"]] == [("shards/r", 0, wanted)]
+    assert [model["key"] for model in found["checkpoints"]] == ["checkpoint/r"]
+    json.dumps(found)
+
+
+def test_an_image_is_followed_to_all_that_has_seen_it(traced: Store) -> None:
+    found = tracing.trace_image(traced.ledger, "a" * 8)
+    assert [place["source"] for place in found["places"]] == ["one", "two"]
+    assert sorted((row["source"], row["split"]) for row in found["samples"]) == [
+        ("one", "eval"),
+        ("one", "train"),
+        ("two", "train"),
+    ]
+    assert len(found["packs"]) == 2
+    assert [(row["key"], row["items"]) for row in found["evaluations"]] == [("eval/r/t", [HELD["one"][3].sample_id])]
+    assert [row["key"] for row in found["checkpoints"]] == ["checkpoint/r"]
+    text = "\n".join(tracing.to_text(found))
+    assert "seen by checkpoint/r" in text
+    assert "(not in use)" not in text
+
+
+def test_an_image_outside_the_mixture_was_seen_by_nothing(traced: Store) -> None:
+    found = tracing.trace_image(traced.ledger, IMAGES["c"])
+    assert (found["packs"], found["checkpoints"]) == ([], [])
+    sample_id = HELD["three"][0].sample_id
+    assert "no published shards" in "\n".join(tracing.to_text(tracing.trace_sample(traced.ledger, sample_id)))
+
+
+@pytest.mark.parametrize("prefix", ["a" * 7, "zzzzzzzz", "a" * 65, "../../../x", "0123456789"])
+def test_a_prefix_that_names_no_image_is_refused(traced: Store, prefix: str) -> None:
+    with pytest.raises(StoreError):
+        tracing.trace_image(traced.ledger, prefix)
+
+
+def test_a_checkpoint_made_before_the_withdrawal_is_still_said_to_have_seen_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.build()
+    withdrawal.mark(store.ledger.store, [IMAGES["a"]], "the patient asked")
+    store.build()
+    found = tracing.trace_image(store.ledger, IMAGES["a"])
+    assert [(row["key"], row["current"]) for row in found["checkpoints"]] == [("checkpoint/r", False)]
+    text = "\n".join(tracing.to_text(found))
+    assert "the patient asked" in text
+    assert "seen by checkpoint/r" in text
+    assert "(not in use)" in text

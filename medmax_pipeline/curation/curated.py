@@ -1,7 +1,7 @@
 """The training samples of one source that survive, and the funnel of the others.
 
-Applies what `leakage` and `duplicates` decided and puts survivors into their instruction form. No rule of its own
-stands here; evaluation samples are not taken in.
+Applies what was withdrawn and what `leakage` and `duplicates` decided, and puts survivors into their instruction form.
+No rule of its own stands here; evaluation samples are not taken in.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from medmax_pipeline.arrow import left_to_table, read_samples, samples_to_table
 from medmax_pipeline.config import Curation
 from medmax_pipeline.curation.columns import SAMPLES, read_rows
 from medmax_pipeline.curation.instructions import forms, put_into_form
+from medmax_pipeline.files import Json
 from medmax_pipeline.ingest.tables import open_table
 from medmax_pipeline.records import Counts, Left
 from medmax_pipeline.steps import Outcome
+from medmax_pipeline.withdrawal import PARAMETER, left_out
 
 DROPS: Final = "drops.parquet"
 
@@ -47,11 +49,16 @@ def read_duplicates(path: Path) -> dict[str, Verdict]:
     }
 
 
+def read_withdrawn(samples: Path, params: Mapping[str, Json]) -> dict[str, Verdict]:
+    """The training samples of one source that its step's parameters withdraw, by sample id."""
+    return {name: Verdict(PARAMETER, why) for name, why in left_out(samples, params, "train").items()}
+
+
 READERS: Final[Mapping[str, Callable[[Path], dict[str, Verdict]]]] = {
     "leakage": read_leaks,
     "duplicates": read_duplicates,
 }
-"""How the part of each decision is read."""
+"""How the part of each decision that looks across sources is read."""
 
 
 def curate(samples: Path, verdicts: Mapping[str, Verdict], curation: Curation, out: Path) -> Outcome:

@@ -13,6 +13,7 @@ from typing import Final
 from medmax_pipeline.config import Curation
 from medmax_pipeline.curation import DECISIONS
 from medmax_pipeline.steps import Need, Outcome, Run, Step
+from medmax_pipeline.withdrawal import PARAMETER, parameters
 
 DUPLICATES_VERSION: Final = "1"
 """Raise it when the same samples would be judged otherwise."""
@@ -94,7 +95,9 @@ def curated_step(source: str, curation: Curation) -> Step:
 
         verdicts: dict[str, curated.Verdict] = {}
         for decision in DECISIONS:
-            if decision in ctx.inputs:
+            if decision == PARAMETER:
+                verdicts |= curated.read_withdrawn(ctx.inputs[f"{source}/samples"].folder, ctx.params)
+            elif decision in ctx.inputs:
                 found = curated.READERS[decision](ctx.inputs[decision].folder / f"{source}.parquet")
                 verdicts = found | verdicts  # the earlier decision's reason stands
         return curated.curate(ctx.inputs[f"{source}/samples"].folder, verdicts, curation, ctx.out)
@@ -110,6 +113,7 @@ def curated_step(source: str, curation: Curation) -> Step:
             "generation_share": curation.generation_share,
             "radiograph_share": curation.radiograph_share,
         },
+        withdrawn=lambda store, inputs: parameters(store, [inputs[f"{source}/samples"]], "train"),
         group=source,
         description="Training samples that survive, in the form in which they teach, and the funnel of the others.",
     )

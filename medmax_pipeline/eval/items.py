@@ -51,12 +51,13 @@ class Chosen:
     candidates: int
 
 
-def choose(files: Iterable[Path], task: Task, limit: int | None) -> Chosen:
+def choose(files: Iterable[Path], task: Task, limit: int | None, without: frozenset[str] = frozenset()) -> Chosen:
     """The task's items out of its source's samples.
 
     Args:
         files: `samples.parquet` files.
         task: says which kinds.
+        without: ids of samples that are withdrawn: candidates that are not asked.
         limit: keep the first so many by sample id, which is a digest and so a fair draw; None: all.
 
     Raises:
@@ -71,7 +72,7 @@ def choose(files: Iterable[Path], task: Task, limit: int | None) -> Chosen:
                 if sample.sample_id in found:
                     raise StoreError(f"{path}: sample {sample.sample_id} occurs twice; every item is asked once.")
                 found[sample.sample_id] = sample
-    first = sorted(found)[:limit]
+    first = sorted(found.keys() - without)[:limit]
     kept = sorted((found[key] for key in first), key=lambda sample: (sample.images, sample.sample_id))
     return Chosen(tuple(kept), len(found))
 

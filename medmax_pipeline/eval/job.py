@@ -26,6 +26,8 @@ class TaskJob:
     """Resumable state; the caller removes it after publishing."""
     out: str
     """Empty folder that gets `items.parquet` and `images/`."""
+    without: tuple[str, ...] = ()
+    """Ids of samples that are withdrawn and not asked."""
     limit: int | None = None
     """Items at most, by sample id; None: all."""
 

@@ -22,6 +22,7 @@ from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run
 from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.store import code_folder
+from medmax_pipeline.withdrawal import PARAMETER, left_out
 
 OVER_LIMIT = "over_limit"
 SCORES = "scores.json"
@@ -63,6 +64,7 @@ def _task_job(run: Run) -> TaskJob:
     return TaskJob(
         task=str(run.params["task"]),
         samples=(str(run.inputs[str(run.params["samples"])].folder / "samples.parquet"),),
+        without=tuple(sorted(_withdrawn(run))),
         limit=limit,
         seed=seed,
         work=str(run.work),
@@ -70,10 +72,18 @@ def _task_job(run: Run) -> TaskJob:
     )
 
 
+def _withdrawn(run: Run) -> Mapping[str, str]:
+    """The task's samples that are not asked since they are withdrawn."""
+    folder = run.inputs[str(run.params["samples"])].folder
+    return left_out(folder, run.params, "eval", task(str(run.params["task"])).kinds)
+
+
 def _outcome(run: Run) -> Outcome:
     records = read_records(run.out / ITEMS)
     counts = read_json(run.out / COUNTS)
-    left = int(counts["candidates"]) - len(records)
+    gone = len(_withdrawn(run))
+    left = int(counts["candidates"]) - gone - len(records)
+    dropped = {OVER_LIMIT: left, PARAMETER: gone}
     this = task(str(run.params["task"]))
     summary: dict[str, Json] = {"items": len(records)}
     for score in score_task(this, records):
@@ -82,7 +92,11 @@ def _outcome(run: Run) -> Outcome:
             summary[score.metric] = round(score.value, 4)
             summary[f"{score.metric}_scored"] = score.n_scored
     return Outcome(
-        counts=Counts(taken=int(counts["candidates"]), kept=len(records), dropped={OVER_LIMIT: left} if left else {}),
+        counts=Counts(
+            taken=int(counts["candidates"]),
+            kept=len(records),
+            dropped={name: count for name, count in dropped.items() if count},
+        ),
         summary=summary,
     )
 

@@ -55,10 +55,11 @@ def run_job(job: Job, log: Log) -> None:
 
 def _run_task(engine: Engine, codes: CodeStore, model: str, digest: str, asked: TaskJob, this: Task, log: Log) -> None:
     begun = time.monotonic()
-    chosen = choose(map(Path, asked.samples), this, asked.limit)
+    chosen = choose(map(Path, asked.samples), this, asked.limit, frozenset(asked.without))
     if not chosen.samples:
         raise StoreError(
-            f"{this.key}: {', '.join(asked.samples)} hold no evaluation sample of kind {', '.join(this.kinds)}. "
+            f"{this.key}: {', '.join(asked.samples)} hold no evaluation sample of kind {', '.join(this.kinds)} "
+            f"that is not withdrawn ({len(asked.without)} are). "
             "Leave the task out of the build, or check the source's split."
         )
     batches = in_batches(chosen.samples, this.batch_size)

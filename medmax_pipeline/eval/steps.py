@@ -14,6 +14,7 @@ from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import Json
 from medmax_pipeline.steps import Need, Outcome, Run, Step
+from medmax_pipeline.withdrawal import parameters
 
 SCORES_VERSION = "1"
 """Raise when statistics or the columns of scores change."""
@@ -52,6 +53,7 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
             "limit": evaluation.limit.get(key),
             "seed": evaluation.seed,
         },
+        withdrawn=lambda store, inputs: parameters(store, [inputs[samples]], "eval", this.kinds),
         group="evaluation",
         description=f"Each item of {key} asked of {model_name}: one record an item.",
     )

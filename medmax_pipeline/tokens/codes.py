@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medmax_pipeline import withdrawal
 from medmax_pipeline.arrow import left_to_table
 from medmax_pipeline.files import Json, read_json, sha256_bytes, write_json, write_table
 from medmax_pipeline.models.weights import tokenizer_digest
@@ -39,7 +40,7 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     geometry = image_geometry(tokenizer)
     folder = code_folder(ctx.store, tokenizer_digest(tokenizer, preprocessing=PREPROCESSING))
     store = CodeStore(folder, geometry.codes_per_image)
-    wanted, left_out = wanted_pictures(ctx.inputs, sources)
+    wanted, left_out = wanted_pictures(ctx.inputs, sources, ctx.params)
     missing = store.missing([item.image_id for item in wanted])
     results = ctx.work / "encode"
     if missing:
@@ -79,10 +80,13 @@ def make_codes(ctx: Run, sources: Sequence[str]) -> Outcome:
     )
 
 
-def wanted_pictures(inputs: Mapping[str, Artifact], sources: Iterable[str]) -> tuple[list[Wanted], list[str]]:
+def wanted_pictures(
+    inputs: Mapping[str, Artifact], sources: Iterable[str], params: Mapping[str, Json]
+) -> tuple[list[Wanted], list[str]]:
     """Pictures of curated samples and of evaluation rows, sorted by id, and the sources that are locked.
 
-    A picture is credentialed if any sample that shows it is; its source is the first, in the order given.
+    Rows that the step's parameters withdraw show none. A picture is credentialed if any sample that shows it is; its
+    source is the first, in the order given.
     """
     found: dict[str, Wanted] = {}
     left_out = []
@@ -95,11 +99,14 @@ def wanted_pictures(inputs: Mapping[str, Artifact], sources: Iterable[str]) -> t
                 continue
             table = pq.read_table(
                 artifact.folder / "samples.parquet",
-                columns=["images", "credentialed"],
+                columns=["sample_id", "images", "credentialed"],
                 filters=[("split", "=", split)],
             )
-            for images, credentialed in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
-                for image_id in images:
+            gone = withdrawal.left_out(artifact.folder, params, split)
+            for sample_id, images, credentialed in zip(
+                *(table[name].to_pylist() for name in table.column_names), strict=True
+            ):
+                for image_id in images if sample_id not in gone else ():
                     known = found.get(image_id)
                     if known is None or (credentialed and not known.credentialed):
                         found[image_id] = Wanted(image_id, known.source if known else source, credentialed)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 from medmax_pipeline.tokens import PREPROCESSING
+from medmax_pipeline.withdrawal import parameters
 
 CODE_VERSION = "1"
 """Raise when the published tables change; what moves codes is in the tokenizer digest (`image.PREPROCESSING`)."""
@@ -39,6 +40,7 @@ def image_codes_step(sources: Sequence[str], trained: Sequence[str]) -> Step:
         needs=tuple(needs),
         params={"preprocessing": PREPROCESSING},
         locks_on=("image_tokenizer",),
+        withdrawn=lambda store, inputs: parameters(store, [inputs[f"{source}/samples"] for source in sources], "eval"),
         group="tokens",
         description="Codes of every picture that a curated sample or an evaluation row shows; each encoded once, ever.",
     )

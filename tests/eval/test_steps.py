@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from medmax_pipeline import withdrawal
 from medmax_pipeline.config import Evaluation
 from medmax_pipeline.errors import ConfigError, LaunchError
 from medmax_pipeline.eval.__main__ import main
@@ -23,7 +24,7 @@ from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run, Step
 from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.store import code_folder
-from tests.eval.conftest import World
+from tests.eval.conftest import CLOSED, World
 
 SOURCES = ("vqa_rad", "pmc_oa")
 TASKS = ("vqa_rad/closed", "image_generation/pmc_oa")
@@ -102,6 +103,17 @@ def test_a_task_whose_version_is_raised_is_run_alone(line: Line, monkeypatch: py
     raised = replace(task(TASKS[0]), version="2")
     monkeypatch.setattr("medmax_pipeline.eval.steps.task", lambda key: raised if key == TASKS[0] else task(key))
     assert line.build() == [f"eval/tiny/{TASKS[0]}"]
+
+
+def test_a_withdrawn_image_is_not_asked_about_and_the_rows_add_up(line: Line) -> None:
+    line.build()
+    gone = CLOSED[0].images[0]
+    shown = sum(gone in item.images for item in CLOSED)
+    withdrawal.mark(line.ledger.store, [gone], "asked for")
+    assert line.build() == [f"eval/tiny/{TASKS[0]}"]
+    artifact = line.ledger.need(f"eval/tiny/{TASKS[0]}")
+    assert artifact.manifest.counts == Counts(20, 6, {"over_limit": 14 - shown, "withdrawn": shown})
+    assert all(gone not in record.image_ids for record in read_records(artifact.folder / ITEMS))
 
 
 def test_scores_hold_every_metric_of_both_models_and_the_paired_gain(line: Line) -> None:
