@@ -1,8 +1,9 @@
 """`medmax …`: what people ask of a build from the command line, without the orchestrator.
 
 Reading and explaining; making things is `dagster job execute` or the web UI, but for `retry`, which tries again what a
-build had to leave out. `encode` and `decode` need no build: pictures to codes and back. Faults of ours end in one line
-and exit code 2, findings (a broken store, a broken picture) in exit code 1.
+build had to leave out, and `withdraw`, which marks what the next one leaves out. `encode` and `decode` need no build:
+pictures to codes and back. Faults of ours end in one line and exit code 2, findings (a broken store, a broken picture)
+in exit code 1.
 """
 
 from __future__ import annotations
@@ -55,15 +56,52 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def lineage(arguments: argparse.Namespace) -> int:
-    """Everything behind an artifact, down to raw files, from manifests alone."""
+    """Everything behind an artifact, a sample or an image, down to raw files, and what has seen it."""
     from medmax_pipeline import lineage as trail
+    from medmax_pipeline import tracing
 
     ledger = _ledger(config.load(arguments.config))
+    if arguments.artifact is None:
+        one = (
+            tracing.trace_image(ledger, arguments.image)
+            if arguments.image
+            else tracing.trace_sample(ledger, arguments.sample)
+        )
+        print(json.dumps(one, indent=1) if arguments.json else "\n".join(tracing.to_text(one)))
+        return 0
     found = trail.closure(ledger, ledger.need(arguments.artifact))
     if arguments.json:
         print(json.dumps(trail.to_json(found), indent=1))
     else:
         print("\n".join(trail.to_text(found)))
+    return 0
+
+
+def withdraw(arguments: argparse.Namespace) -> int:
+    """Mark images or samples that the next build leaves out, and say what has seen them."""
+    from medmax_pipeline import tracing, withdrawal
+
+    ledger = _ledger(config.load(arguments.config))
+    published = tracing.versions(ledger)
+    names = withdrawal.read_list(arguments.list) if arguments.list else []
+    for what, prefix in (("image", arguments.image), ("sample", arguments.sample)):
+        if prefix:
+            whole = len(prefix) == withdrawal.DIGITS[what]  # other stores may know what this one does not
+            names.append(prefix if whole else tracing.whole_id(published, what, prefix))
+    images, samples = ([name for name in names if withdrawal.kind_of(name) == what] for what in ("image", "sample"))
+    held = tracing.sample_ids(published, images, samples)
+    seen = tracing.seen_by(published, held)
+    made = withdrawal.mark(ledger.store, names, arguments.reason, undo=arguments.undo)
+    twins = tracing.same_pixels(published, images)
+    if arguments.json:
+        told = {"marked": [item._asdict() for item in made], "same_pixels": twins, "samples": held, **seen}
+        print(json.dumps(told, indent=1))
+        return 0
+    print(f"{len(made)} of {len(names)} {'taken back' if arguments.undo else 'withdrawn'}, the others were so already.")
+    print("\n".join([f"{len(held)} samples of this store are concerned.", *tracing.count_lines(seen)]))
+    for twin in twins:
+        print(f"  image {twin} has the same pixels in another file; it is not meant by this")
+    print("What is published stays, codes too. The next build follows: `medmax plan` says what it makes again.")
     return 0
 
 
@@ -177,6 +215,7 @@ def _told(found: Iterable[Mapping[str, object]]) -> int:
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "plan": (plan, True),
     "lineage": (lineage, True),
+    "withdraw": (withdraw, True),
     "verify": (verify, False),
     "stale": (stale, True),
     "sources": (sources, True),
@@ -206,10 +245,23 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--pins", action="store_true", help="the [pins] table of what is pinned here")
             command.add_argument("--docs", action="store_true", help="docs/sources.md, from the records alone")
         if name == "lineage":
-            command.add_argument("artifact", help="asset key, e.g. checkpoint/sample")
+            chosen = command.add_mutually_exclusive_group(required=True)
+            chosen.add_argument("artifact", nargs="?", help="asset key, e.g. checkpoint/sample")
+            _add_ids(chosen)
+        if name == "withdraw":
+            chosen = command.add_mutually_exclusive_group(required=True)
+            _add_ids(chosen)
+            chosen.add_argument("--list", type=Path, metavar="FILE", help="whole ids of images and samples, one a line")
+            command.add_argument("--reason", required=True, help="why; kept with the date")
+            command.add_argument("--undo", action="store_true", help="take it back: the next build has them again")
         if name == "retry":
             command.add_argument("sources", nargs="*", metavar="SOURCE", help="keys of sources; default all of them")
     return made
+
+
+def _add_ids(group: argparse._MutuallyExclusiveGroup) -> None:
+    for what in ("image", "sample"):
+        group.add_argument(f"--{what}", metavar="ID", help=f"id of the {what}, or its first 8 digits or more")
 
 
 def _add_codes(command: argparse.ArgumentParser, name: str) -> None:

@@ -201,8 +201,24 @@ def trace_image(ledger: Ledger, prefix: str) -> Row:
         for row in _rows(version.folder / "images.parquet", "image_id", [name], ("image_id", "code_digest")):
             codes.append({**version.named, "code_digest": row["code_digest"]})
     seen = seen_by(published, [row["sample_id"] for row in found])
-    mark = _mark(ledger, name)
-    return {"image": name, "withdrawn": mark, "places": list(places.values()), "samples": found, "codes": codes, **seen}
+    return {
+        "image": name,
+        "withdrawn": _mark(ledger, name),
+        "same_pixels": same_pixels(published, [name]),
+        "places": list(places.values()),
+        "samples": found,
+        "codes": codes,
+        **seen,
+    }
+
+
+def same_pixels(published: Sequence[Version], images: Iterable[str]) -> list[str]:
+    """Ids of other files whose pixels are those of one of the images: a withdrawal does not take them along."""
+    given, columns = set(images), ("image_id", "pixel_digest")
+    tables = [version.folder / "images.parquet" for version in _of(published, "/samples")]
+    pixels = {row["pixel_digest"] for path in tables for row in _rows(path, "image_id", given, columns)}
+    equal = {row["image_id"] for path in tables for row in _rows(path, "pixel_digest", pixels, columns)}
+    return sorted(equal - given)
 
 
 def sample_ids(published: Sequence[Version], images: Iterable[str], samples: Iterable[str]) -> list[str]:
@@ -219,6 +235,8 @@ def to_text(found: Row) -> Iterator[str]:
         yield f"  withdrawn {found['withdrawn']['date']}: {found['withdrawn']['reason']}"
     for row in found.get("places", []):
         yield f"  lies in {row['source']}: {'::'.join(part for part in (row['file'], row['member']) if part)}"
+    for other in found.get("same_pixels", []):
+        yield f"  has the pixels of image {other}, another file"
     for row in found["samples"]:
         yield from _sample_lines(row)
     for row in found.get("codes", []):

@@ -16,6 +16,7 @@ from medmax_pipeline.graph import steps
 from medmax_pipeline.ingest.pins import Pin, write_pin
 from medmax_pipeline.models.published import PUBLISHED
 from medmax_pipeline.sources import SOURCES
+from tests.withdrawing import HELD, IMAGES, Store
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +199,58 @@ def test_sources_are_listed_with_licence_and_access(capsys: pytest.CaptureFixtur
 def test_lineage_of_nothing_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lineage", "checkpoint/sample"]) == 2
     assert "Materialise it first" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store(tmp_path / "small")
+    made.build()
+    monkeypatch.setenv("MEDMAX_STORE", str(made.ledger.store))
+    return made
+
+
+def test_an_image_is_withdrawn_by_the_beginning_of_its_id_and_taken_back(
+    small_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["withdraw", "--image", "d" * 8, "--reason", "asked for"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 1 withdrawn" in printed
+    assert "2 samples of this store" in printed
+    assert "seen by checkpoint/r" in printed
+    assert f"image {IMAGES['c']} has the same pixels" in printed
+    assert cli.main(["withdraw", "--image", "d" * 8, "--reason", "a mistake", "--undo", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(mark["what"], mark["undo"]) for mark in told["marked"]] == [("image", True)]
+    assert small_store.reasons() == {}
+
+
+def test_a_list_withdraws_images_and_samples_even_those_of_other_stores(
+    small_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample_id = HELD["one"][0].sample_id
+    (tmp_path / "list").write_text(f"{'e' * 64}\n{sample_id}\n")
+    assert cli.main(["withdraw", "--list", str(tmp_path / "list"), "--reason", "asked for"]) == 0
+    assert "2 of 2 withdrawn" in capsys.readouterr().out
+    assert small_store.reasons() == {"one/curated": "1 sample withdrawn"}
+
+
+def test_a_sample_nobody_knows_is_told_in_a_line_and_marks_nothing(
+    small_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["lineage", "--sample", "0123456789"]) == 2
+    assert cli.main(["withdraw", "--sample", "0123456789", "--reason", "x"]) == 2
+    assert capsys.readouterr().err.count("none begins so") == 2
+    assert not (small_store.ledger.store / "withdrawn.jsonl").exists()
+
+
+def test_lineage_of_a_sample_speaks_to_people_and_machines(
+    small_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample_id = HELD["one"][0].sample_id
+    assert cli.main(["lineage", "--sample", sample_id[:8]]) == 0
+    assert "row 0 of rows.json" in capsys.readouterr().out
+    assert cli.main(["lineage", "--sample", sample_id[:8], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sample"] == sample_id
 
 
 def test_an_empty_store_verifies_and_a_spoilt_one_does_not(

@@ -149,6 +149,11 @@ def test_an_image_is_followed_to_all_that_has_seen_it(traced: Store) -> None:
     assert "(not in use)" not in text
 
 
+def test_another_file_of_the_same_pixels_is_named(traced: Store) -> None:
+    assert tracing.trace_image(traced.ledger, IMAGES["c"])["same_pixels"] == [IMAGES["d"]]
+    assert tracing.trace_image(traced.ledger, IMAGES["a"])["same_pixels"] == []
+
+
 def test_an_image_outside_the_mixture_was_seen_by_nothing(traced: Store) -> None:
     found = tracing.trace_image(traced.ledger, IMAGES["c"])
     assert (found["packs"], found["checkpoints"]) == ([], [])

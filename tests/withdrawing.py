@@ -18,6 +18,8 @@ from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from tests.curation.published import publish, sample
 
 IMAGES = {name: name * 64 for name in "abcd"}
+TWINS = {IMAGES["d"]: IMAGES["c"]}
+"""Image d has the pixels of image c."""
 OFF = Curation(leakage="off", duplicates="off")
 HELD: Mapping[str, Sequence[Sample]] = {
     "one": [
@@ -65,7 +67,7 @@ def _raw(key: str) -> Step:
 
 def _samples(key: str) -> Step:
     def run(run: Run) -> Outcome:
-        publish(run.out, HELD[key])
+        publish(run.out, HELD[key], TWINS)
         return Outcome(Counts(len(HELD[key]), len(HELD[key])))
 
     return Step(f"{key}/samples", run, "1", needs=(Need(f"{key}/raw"),))
