@@ -187,6 +187,15 @@ def results(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def export(arguments: argparse.Namespace) -> int:
+    """The open part of published shards as a folder for others, with cards; credentialed samples stay here."""
+    from medmax_pipeline.shards import export as room
+
+    done = room.export(_ledger(config.load(arguments.config)), arguments.artifact, arguments.out, arguments.form)
+    print("\n".join(room.to_text(done, arguments.out)))
+    return 0
+
+
 def encode(arguments: argparse.Namespace) -> int:
     """Pictures as JSON lines of their codes; exit 1 where one could not be encoded."""
     from medmax_pipeline.tokens import code_lines
@@ -221,6 +230,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "sources": (sources, True),
     "retry": (retry, True),
     "results": (results, False),
+    "export": (export, False),
     "encode": (encode, False),
     "decode": (decode, False),
 }
@@ -254,6 +264,10 @@ def parser() -> argparse.ArgumentParser:
             chosen.add_argument("--list", type=Path, metavar="FILE", help="whole ids of images and samples, one a line")
             command.add_argument("--reason", required=True, help="why; kept with the date")
             command.add_argument("--undo", action="store_true", help="take it back: the next build has them again")
+        if name == "export":
+            command.add_argument("artifact", help="asset key, e.g. shards/sample")
+            command.add_argument("--out", type=Path, required=True, metavar="DIR", help="absent or empty")
+            command.add_argument("--form", choices=("packed", "portable"), default="packed", help="default packed")
         if name == "retry":
             command.add_argument("sources", nargs="*", metavar="SOURCE", help="keys of sources; default all of them")
     return made
