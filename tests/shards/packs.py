@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from medmax_pipeline.shards.writer import Entry
@@ -16,9 +14,3 @@ def entry(number: int, length: int, *, credentialed: bool = False) -> Entry:
     source = "cxr" if credentialed else "vqa"
     sequence = Sequence(ids, (Span(length // 2, length),))
     return Entry(f"{number:032x}", source, "vqa_open", "CC0-1.0", credentialed, sequence)
-
-
-def many_packs(count: int) -> Iterator[list[Entry]]:
-    """Packs that need a block each; the last fifth is credentialed."""
-    for number in range(count):
-        yield [entry(number, 40_000 if number % 2 else 30_000, credentialed=number >= count * 4 // 5)]
