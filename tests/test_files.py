@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,16 @@ def test_many_digests_come_in_the_order_asked_for(tmp_path: Path, monkeypatch: p
 
 def test_canonical_json_does_not_depend_on_key_order() -> None:
     assert files.digest_of({"a": 1, "b": [1, 2]}) == files.digest_of({"b": [1, 2], "a": 1})
+
+
+def test_lines_added_by_several_writers_at_once_are_all_there(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+
+    def add(number: int) -> None:
+        for turn in range(5):
+            files.append_bytes(path, f"{number} {turn}\n".encode())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    assert sorted(path.read_text().splitlines()) == [f"{number} {turn}" for number in range(4) for turn in range(5)]
+    assert [found.name for found in tmp_path.iterdir()] == ["lines"]
