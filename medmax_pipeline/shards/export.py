@@ -42,6 +42,7 @@ from medmax_pipeline.shards.mixture import read_pictures
 from medmax_pipeline.shards.portable import TAR_BYTES, write_portable
 from medmax_pipeline.steps import Artifact
 from medmax_pipeline.tokens.store import CodeStore, code_folder
+from medmax_pipeline.withdrawal import Marks, marks
 
 Form = Literal["packed", "portable"]
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -82,7 +83,7 @@ def export(ledger: Ledger, key: str, out: Path, form: Form, tar_bytes: int = TAR
 
     Raises:
         StoreError: the artifact is no shards, is locked or holds credentialed samples only; `out` holds something; a
-            sample that the index calls open is credentialed; a file is not the one that was published.
+            sample that the index calls open is credentialed or was withdrawn; a file is not as it was published.
         ImageError: portable: a picture is not where it was, or has changed.
     """
     artifact = ledger.need(key)
@@ -96,7 +97,7 @@ def export(ledger: Ledger, key: str, out: Path, form: Form, tar_bytes: int = TAR
     if not rows.num_rows:
         raise StoreError(f"{key}: holds credentialed samples only, and those are never handed on. Nothing was written.")
     tables = _tables(ledger, behind)
-    _refuse_credentialed(key, rows, tables)
+    _refuse_forbidden(key, rows, tables, marks(ledger.store))
     work = out.absolute().with_name(f".{out.absolute().name}.exporting")
     remove_tree(work)
     try:
@@ -144,25 +145,30 @@ def _tables(ledger: Ledger, behind: Closure) -> _Behind:
     return _Behind(curated, images, here["image_codes"])
 
 
-def _refuse_credentialed(key: str, rows: pa.Table, tables: _Behind) -> None:
-    """Hold what the index calls open against what curation and the codes say, and against the tar it lies in.
+def _refuse_forbidden(key: str, rows: pa.Table, tables: _Behind, withdrawn: Marks) -> None:
+    """Hold what the index calls open against curation, codes and tars, and against what was withdrawn since.
 
     Raises:
-        StoreError: they disagree.
+        StoreError: a sample is credentialed after all, or withdrawn.
     """
     secret = read_pictures(tables.codes).credentialed
     wanted = set(rows["sample_id"].to_pylist())
-    wrong = [
-        sample_id
-        for path in tables.curated
-        for sample_id, flag, images in _flags(path)
-        if sample_id in wanted and (flag or not secret.isdisjoint(images))
-    ]
+    wrong, gone = [], []
+    for path in tables.curated:
+        for sample_id, flag, images in _flags(path):
+            if sample_id not in wanted:
+                continue
+            if flag or not secret.isdisjoint(images):
+                wrong.append(sample_id)
+            if sample_id in withdrawn.samples or not withdrawn.images.isdisjoint(images):
+                gone.append(sample_id)
     places = zip(rows["shard"].to_pylist(), rows["block"].to_pylist(), strict=True)
     elsewhere = sorted({shard for shard, block in places if shard != shard_name(False, block)})
     if wrong or elsewhere:
         found = f"{len(wrong)} samples, the first is {wrong[0]}" if wrong else f"samples in {elsewhere[0]}"
         raise StoreError(f"{key}: its index calls open what is credentialed: {found}. Make the shards again.")
+    if gone:
+        raise StoreError(f"{key}: {len(gone)} samples were withdrawn since, the first is {gone[0]}. Build again first.")
 
 
 def _flags(path: Path) -> Iterator[tuple[str, bool, list[str]]]:

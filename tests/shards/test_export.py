@@ -22,6 +22,7 @@ from medmax_pipeline.shards.export import Form, export
 from medmax_pipeline.shards.portable import extension
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.tokens.store import CodeStore, code_folder
+from medmax_pipeline.withdrawal import mark
 from tests.shards.exporting import KEY, OPEN, SECRET, SECRET_KEY, SECRET_WORDS, build
 from tests.tokens.small import VQGAN_N
 
@@ -171,6 +172,20 @@ def test_an_index_that_calls_credentialed_samples_open_is_refused(copied: Ledger
     with pytest.raises(StoreError, match="calls open what is credentialed"):
         export(copied, KEY, tmp_path / "out", form)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_withdrawn_since_is_not_handed_on(copied: Ledger, tmp_path: Path, form: Form) -> None:
+    mark(copied.store, [sha256_bytes(OPEN[3])], "a patient asked")
+    with pytest.raises(StoreError, match="3 samples were withdrawn since"):
+        export(copied, KEY, tmp_path / "out", form)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_withdrawal_of_what_is_left_out_anyway_hinders_nothing(copied: Ledger, tmp_path: Path) -> None:
+    mark(copied.store, [sha256_bytes(SECRET)], "a patient asked")
+    export(copied, KEY, tmp_path / "out", "packed")
+    assert PackReader(tmp_path / "out").tokens
 
 
 def _cut_tar(ledger: Ledger) -> None:
