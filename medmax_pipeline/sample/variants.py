@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from PIL import Image, ImageEnhance, ImageOps
@@ -40,10 +40,16 @@ def view(picture: Picture, name: str) -> Picture:
     )
 
 
+@lru_cache(maxsize=2)
+def _whole(picture: Picture) -> Image.Image:
+    """The picture itself, kept while its variants are drawn one after the other; nobody changes it."""
+    return picture.image()
+
+
 def render(picture: Picture, name: str) -> Image.Image:
     """The variant of that name."""
     chance = random.Random(name)
-    image = picture.image()
+    image = _whole(picture)
     share = chance.uniform(CLOSEST, 1.0)
     width, height = max(1, round(image.width * share)), max(1, round(image.height * share))
     left, top = chance.randint(0, image.width - width), chance.randint(0, image.height - height)
