@@ -21,7 +21,7 @@ from medmax_pipeline.errors import DiskFull, StoreError
 from medmax_pipeline.files import TEMPORARY
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.shards.reader import PackReader
-from medmax_pipeline.shards.writer import Entry, write_shards
+from medmax_pipeline.shards.writer import LINES_AT_ONCE, Entry, write_shards
 from medmax_pipeline.steps import Outcome, Run, Step
 from tests.conftest import absent
 from tests.shards.packs import entry
@@ -71,6 +71,16 @@ def test_no_block_is_longer_than_its_bound_and_no_pack_is_split(tmp_path: Path) 
     assert [row["block"] for row in table] == [0, 0, 1, 1, 2]
     assert [row["offset"] for row in table] == [0, 30_000, 0, 30_000, 0]
     assert (written.packs, written.sequences, written.tokens, written.shards) == (5, 5, 150_000, 1)
+
+
+def test_index_of_more_lines_than_wait_at_once_keeps_them_in_order(tmp_path: Path) -> None:
+    some = [entry(number, 2 + number % 3) for number in range(97)]
+    given = [some[number % 97] for number in range(2 * LINES_AT_ONCE + 1)]
+    write_shards(tmp_path, [given])
+    table = pq.read_table(tmp_path / "index.parquet")
+    assert table["sample_id"].to_pylist() == [one.sample_id for one in given]
+    assert table["length"].to_pylist() == [len(one.sequence.ids) for one in given]
+    assert table["spans"].to_pylist() == [[one.sequence.spans[0]._asdict()] for one in given]
 
 
 def test_pack_as_long_as_a_block_fits(tmp_path: Path) -> None:
