@@ -8,7 +8,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 # `dagster dev` hangs with it.
 DEFINITIONS := medmax_pipeline.definitions
 
-.PHONY: rebuild test check ui bench torture sample-weights install clean
+.PHONY: rebuild test check ui bench torture gpu sample-weights install clean
 .DEFAULT_GOAL := rebuild
 
 rebuild: install $(DAGSTER_HOME)/dagster.yaml ## fresh clone to finished sample build
@@ -20,6 +20,9 @@ test: install ## the whole suite
 
 torture: install ## what needs minutes: kills at random points, many seeds
 	$(BIN)/python -m pytest -m torture
+
+gpu: install ## what needs a CUDA device; fails where there is none
+	MEDMAX_TEST_REQUIRE=cuda $(BIN)/python -m pytest -m gpu
 
 check: install ## lint, types, docs in step
 	$(BIN)/ruff check .

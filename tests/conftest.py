@@ -36,6 +36,16 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture(autouse=True)
+def accelerator(request: pytest.FixtureRequest) -> None:
+    """A test marked `gpu` has a CUDA device, or skips; `make gpu` turns the skip into a failure."""
+    if request.node.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            absent("cuda", "no CUDA device here; `make gpu` runs these tests where there is one")
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The project's folder."""

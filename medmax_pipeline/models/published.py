@@ -43,6 +43,12 @@ class PublishedWeights:
         return f"weights/{self.key}"
 
 
+def _hub(repo: str, revision: str, how: str, gated: bool = False) -> Access:
+    """A model repository of the hub."""
+    page = f"https://huggingface.co/{repo}"
+    return Access("hub", page, how, repo, repo_type="model", revision=revision, gated=gated)
+
+
 def _transformers_files(shards: str, size: int | None) -> tuple[ExpectedFile, ...]:
     """A transformers folder in safetensors; other forms can run code when read and are not expected."""
     return (
@@ -57,14 +63,7 @@ ANOLE_7B: Final = PublishedWeights(
     key="anole_7b",
     title="Anole-7B in transformers' form",
     what="the paper's base model: Chameleon-7B whose head was tuned so that it draws",
-    access=Access(
-        kind="hub",
-        page="https://huggingface.co/mint-medmax/anole_7b_hf",
-        how="Download config.json and all safetensors.",
-        repo="mint-medmax/anole_7b_hf",
-        repo_type="model",
-        revision="main",
-    ),
+    access=_hub("mint-medmax/anole_7b_hf", "main", "Download config.json and all safetensors."),
     licence=CHAMELEON_LICENCE,
     files=_transformers_files("7.04B parameters in F32 and BF16; the list of files not seen", None),
 )
@@ -72,13 +71,10 @@ CHAMELEON_7B: Final = PublishedWeights(
     key="chameleon_7b",
     title="Chameleon-7B in transformers' form",
     what="the model that Anole was made from; draws nothing, since its head for pictures was not released",
-    access=Access(
-        kind="hub",
-        page="https://huggingface.co/facebook/chameleon-7b",
-        how="Accept Meta's research licence there; download config.json and all safetensors.",
-        repo="facebook/chameleon-7b",
-        repo_type="model",
-        revision="main",
+    access=_hub(
+        "facebook/chameleon-7b",
+        "main",
+        "Accept Meta's research licence there; download config.json and all safetensors.",
         gated=True,
     ),
     licence=CHAMELEON_LICENCE,
@@ -88,14 +84,11 @@ VQGAN: Final = PublishedWeights(
     key="vqgan",
     title="Chameleon's image tokenizer",
     what="VQGAN with encoder, codebook of 8,192 and decoder, 512 x 512 px to 1,024 codes; the paper kept it untuned",
-    access=Access(
-        kind="hub",
-        page="https://huggingface.co/mint-medmax/medmax_7b",
-        how="Download tokenizer/vqgan.ckpt and vqgan.yaml; GAIR/Anole-7b-v0.1 lists the same checkpoint (MD5 "
+    access=_hub(
+        "mint-medmax/medmax_7b",
+        MEDMAX_7B,
+        "Download tokenizer/vqgan.ckpt and vqgan.yaml; GAIR/Anole-7b-v0.1 lists the same checkpoint (MD5 "
         "1a559fb5dab4d351d19496ae89da1db1).",
-        repo="mint-medmax/medmax_7b",
-        repo_type="model",
-        revision=MEDMAX_7B,
     ),
     licence=CHAMELEON_LICENCE,
     files=(
@@ -107,14 +100,7 @@ TEXT_TOKENIZER: Final = PublishedWeights(
     key="text_tokenizer",
     title="Chameleon's text tokenizer, as MedMax changed it",
     what="byte-level BPE of 65,536 names; id 8711 is named <image>",
-    access=Access(
-        kind="hub",
-        page="https://huggingface.co/mint-medmax/medmax_7b",
-        how="Download tokenizer/text_tokenizer_modified.json.",
-        repo="mint-medmax/medmax_7b",
-        repo_type="model",
-        revision=MEDMAX_7B,
-    ),
+    access=_hub("mint-medmax/medmax_7b", MEDMAX_7B, "Download tokenizer/text_tokenizer_modified.json."),
     licence=CHAMELEON_LICENCE,
     files=(
         ExpectedFile("tokenizer/text_tokenizer_modified.json", "the names and merges", group="names", bytes=4_440_000),
@@ -125,13 +111,10 @@ BIOMEDCLIP: Final = PublishedWeights(
     key="biomedclip",
     title="BiomedCLIP (PubMedBERT 256, ViT-B/16 224)",
     what="picture and text in one space; the paper's filter of figures and its score of captions and drawn pictures",
-    access=Access(
-        kind="hub",
-        page="https://huggingface.co/microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-        how="Download open_clip_config.json, open_clip_pytorch_model.bin and the tokenizer's files.",
-        repo="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-        repo_type="model",
-        revision="9f341de24bfb00180f1b847274256e9b65a3a32e",
+    access=_hub(
+        "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "9f341de24bfb00180f1b847274256e9b65a3a32e",
+        "Download open_clip_config.json, open_clip_pytorch_model.bin and the tokenizer's files.",
     ),
     licence=Licence(
         "MIT",

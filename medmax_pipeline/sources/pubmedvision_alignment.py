@@ -119,26 +119,44 @@ def adapt_chat(row: Mapping[str, Any], *, kind: Literal["captioning", "visual_ch
     )
 
 
-def rows(files: RowFiles) -> Iterator[Row]:
-    """Rows of the one JSON array."""
-    return files.json_array(QUESTIONS)
+def part(
+    *,
+    key: str,
+    title: str,
+    questions: ExpectedFile,
+    kind: Literal["captioning", "visual_chat"],
+    example: dict[str, Any],
+) -> Source:
+    """The record of one part; the variant `multi_image` keeps rows of several pictures too."""
+
+    def rows(files: RowFiles) -> Iterator[Row]:
+        return files.json_array(questions.path)
+
+    one_image = Source(
+        key=key,
+        title=title,
+        access=access(questions.path),
+        licence=LICENCE,
+        credentialed=False,
+        files=(questions, *PICTURES),
+        row_count=ROWS,
+        image_count=IMAGES,
+        split_rule="none: all train; the publisher has no split and both parts show the same figures",
+        rows=rows,
+        adapt=partial(adapt_chat, kind=kind, several=False),
+        example=example,
+        splits=("train",),
+        shared_folder=FOLDER,
+    )
+    several = replace(one_image, adapt=partial(adapt_chat, kind=kind, several=True))
+    return replace(one_image, variants={MULTI_IMAGE: several})
 
 
-ONE_IMAGE: Final = Source(
+SOURCE = part(
     key="pubmedvision_alignment",
     title="PubMedVision, alignment",
-    access=access(QUESTIONS),
-    licence=LICENCE,
-    credentialed=False,
-    files=(
-        ExpectedFile(QUESTIONS, "all descriptions, a JSON array; size by the hub's listing", bytes=710_163_963),
-        *PICTURES,
-    ),
-    row_count=ROWS,
-    image_count=IMAGES,
-    split_rule="none: all train; the publisher has no split and both parts show the same figures",
-    rows=rows,
-    adapt=partial(adapt_chat, kind="captioning", several=False),
+    questions=ExpectedFile(QUESTIONS, "all descriptions, a JSON array; size by the hub's listing", bytes=710_163_963),
+    kind="captioning",
     example={
         "id": "Alignment_VQA_12",
         "image": ["images/pmc_12_0.jpg"],
@@ -149,10 +167,4 @@ ONE_IMAGE: Final = Source(
         "modality": "Computed Tomography",
         "body_part": "Chest",
     },
-    splits=("train",),
-    shared_folder=FOLDER,
-)
-SOURCE = replace(
-    ONE_IMAGE,
-    variants={MULTI_IMAGE: replace(ONE_IMAGE, adapt=partial(adapt_chat, kind="captioning", several=True))},
 )

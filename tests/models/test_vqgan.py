@@ -17,7 +17,6 @@ from medmax_pipeline.models.agreement import agreement
 from medmax_pipeline.models.decoder import Decoder
 from medmax_pipeline.models.vqgan import VQGAN, full_float32
 from medmax_pipeline.models.weights import set_options
-from tests.conftest import absent
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +126,6 @@ def test_the_digest_moves_with_any_weight(vqgan_folder: Path) -> None:
 
 @pytest.mark.gpu
 def test_modes_on_an_accelerator(vqgan: VQGAN, vqgan_folder: Path) -> None:
-    if not torch.cuda.is_available():
-        absent("cuda", "no accelerator")
     there = pixels(8).cuda()
     exact = VQGAN.load(vqgan_folder).cuda()
     assert (exact.encode(there).cpu() == vqgan.encode(pixels(8))).float().mean() > 0.98

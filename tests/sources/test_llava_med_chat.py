@@ -8,22 +8,14 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, Turn
+from medmax_pipeline.records import Drop, Turn
 from medmax_pipeline.sources import SOURCES
+from tests.sources.adapting import adapting
 
 SOURCE = SOURCES["llava_med_chat"]
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 def test_the_question_is_the_turn_and_gpt4s_reply_the_reference() -> None:

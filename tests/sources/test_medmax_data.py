@@ -8,24 +8,14 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, check_draft, picture
+from medmax_pipeline.records import Drop, picture
 from medmax_pipeline.sources.medmax_data import SEPARATOR, SOURCE
+from tests.sources.adapting import adapting
 
 MCQ = "<image>What is torn?\nA: Ligament\nB: Meniscus"
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    if isinstance(made, Draft):
-        check_draft(made)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft), made
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 def reason(**changes: Any) -> str:

@@ -8,23 +8,12 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, check_draft
+from medmax_pipeline.records import Drop
 from medmax_pipeline.sources.path_mmu import SOURCE
 from medmax_pipeline.sources.record import Row
+from tests.sources.adapting import adapting
 
-
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    if isinstance(made, Draft):
-        check_draft(made)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft), made
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 class Lists:

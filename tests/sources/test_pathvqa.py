@@ -9,22 +9,14 @@ import pytest
 
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.ingest.landing import find_lock
-from medmax_pipeline.records import Draft, Drop, ImageRef
+from medmax_pipeline.records import Drop, ImageRef
 from medmax_pipeline.sources import SOURCES
+from tests.sources.adapting import adapting
 
 PATHVQA = SOURCES["pathvqa"]
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = PATHVQA.adapt({**PATHVQA.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(PATHVQA)
 
 
 @pytest.mark.parametrize(("split", "side"), [("train", "train"), ("test", "eval")])

@@ -9,21 +9,13 @@ import pytest
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import Draft, Drop, picture
 from medmax_pipeline.sources import SOURCES, source
+from tests.sources.adapting import adapting
 
 V1 = SOURCES["pmc_vqa"]
 V2 = source("pmc_vqa", "v2")
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = V1.adapt({**V1.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(V1)
 
 
 def reason(**changes: Any) -> str:

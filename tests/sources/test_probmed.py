@@ -8,22 +8,11 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, check_draft, picture
+from medmax_pipeline.records import Drop, picture
 from medmax_pipeline.sources.probmed import SOURCE, is_true_question, topic_of
+from tests.sources.adapting import adapting
 
-
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    if isinstance(made, Draft):
-        check_draft(made)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft), made
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 def test_the_demand_to_answer_yes_or_no_stays_and_the_mark_goes_first() -> None:

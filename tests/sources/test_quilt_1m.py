@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -11,21 +10,13 @@ from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import Draft, Drop, picture
 from medmax_pipeline.sources import SOURCES
 from medmax_pipeline.sources.quilt_1m import MAX_LIST_CHARS, read_list, video_of
+from tests.sources.adapting import adapting
 
 SOURCE = SOURCES["quilt_1m"]
 IMAGE = "AbCdEfGhIjK_image_0000aaaa-1111-2222-3333-444455556666.jpg"
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 @pytest.mark.parametrize(("part", "split"), [("train", "train"), ("val", "eval")])

@@ -10,20 +10,12 @@ import pytest
 from medmax_pipeline.errors import RowError
 from medmax_pipeline.records import Draft, Drop
 from medmax_pipeline.sources import SOURCES, source
+from tests.sources.adapting import adapting
 
 SOURCE = SOURCES["quilt_instruct"]
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SOURCE.adapt({**SOURCE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(SOURCE)
 
 
 def test_both_dialects_give_the_same_chat() -> None:

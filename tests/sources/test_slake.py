@@ -7,22 +7,14 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.errors import RowError
-from medmax_pipeline.records import Draft, Drop, picture
+from medmax_pipeline.records import Drop, picture
 from medmax_pipeline.sources import SOURCES
+from tests.sources.adapting import adapting
 
 SLAKE = SOURCES["slake"]
 
 
-def adapt(**changes: Any) -> Draft | Drop:
-    made = SLAKE.adapt({**SLAKE.example, **changes})
-    assert isinstance(made, Draft | Drop)
-    return made
-
-
-def draft(**changes: Any) -> Draft:
-    made = adapt(**changes)
-    assert isinstance(made, Draft)
-    return made
+adapt, draft = adapting(SLAKE)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])

@@ -398,7 +398,6 @@ def test_decoding_processes_are_as_many_as_pay(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_codes_of_a_gpu_do_not_depend_on_company(tmp_path: Path, tokenizer: Path) -> None:
     job = replace(make_job(tmp_path, tokenizer, IDS), device="cuda", batch=4)
     for ids in (IDS[3:8], IDS):

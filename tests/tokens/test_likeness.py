@@ -50,7 +50,7 @@ def test_ssim_is_that_of_another_implementation(size: tuple[int, int]) -> None:
     try:
         from skimage.metrics import structural_similarity
     except ImportError:
-        absent("skimage", "scikit-image is of the extra `sample`")
+        absent("corpus", "scikit-image is of the extra `sample`")
     one, other = noise(5, *size), (noise(6, *size) // 2 + noise(5, *size) // 2).astype(np.uint8)
     expected = structural_similarity(
         one, other, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
