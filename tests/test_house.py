@@ -186,6 +186,19 @@ def test_the_code_location_has_one_name() -> None:
     assert f"location_name: {name}\n" in (PROJECT / "workspace.yaml").read_text()
 
 
+def test_every_package_that_is_imported_is_declared() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    declared = {Requirement(text).name.lower().replace("-", "_") for text in wanted}
+    called = {"PIL": "pillow", "yaml": "pyyaml", "openslide": "openslide_python", "dagster_pipes": "dagster"}
+    known = {*sys.stdlib_module_names, "medmax_pipeline", "_typeshed"}
+    names = {name.split(".")[0] for path in MODULES for name in imports_of(path)} - known
+    strange = sorted(name for name in names if called.get(name, name).lower() not in declared)
+    assert not strange, f"{strange}: what another package happens to bring may go with its next release"
+
+
 def test_every_pin_of_the_constraints_meets_the_projects_ranges() -> None:
     from packaging.requirements import Requirement
 
