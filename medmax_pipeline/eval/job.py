@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medmax_pipeline.config import read_record
 from medmax_pipeline.files import read_json
+from medmax_pipeline.strict import read_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

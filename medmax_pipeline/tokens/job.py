@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medmax_pipeline.config import read_record
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, remove_tree, sha256_file, write_json, write_table
+from medmax_pipeline.strict import read_record
 from medmax_pipeline.tokens.store import CodeStore
 
 PLAN = "plan.parquet"

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from medmax_pipeline.config import Recipe, read_recipe, read_record
+from medmax_pipeline.config import Recipe, read_recipe
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, sha256_file
+from medmax_pipeline.strict import read_record
 
 INDEX = "index.parquet"
 """The shards' index; its digest stands for the shards."""

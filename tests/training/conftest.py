@@ -14,12 +14,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import ChameleonVQVAEConfig
 
-from medmax_pipeline.config import Recipe, read_record
+from medmax_pipeline.config import Recipe
 from medmax_pipeline.files import write_json
 from medmax_pipeline.models.chameleon import MixedModalChameleon, seeded_base
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.shards.layout import VOCABULARY, vocabulary_record
 from medmax_pipeline.shards.writer import Entry, write_shards
+from medmax_pipeline.strict import read_record
 from medmax_pipeline.tokens.sequence import Sequence as TokenSequence
 from medmax_pipeline.tokens.sequence import Span
 from medmax_pipeline.tokens.vocabulary import Vocabulary, code_name, vocabulary_of

@@ -12,10 +12,11 @@ from typing import Literal
 
 import pyarrow as pa
 
-from medmax_pipeline.config import TokenizerTuning, read_record
+from medmax_pipeline.config import TokenizerTuning
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, sha256_file
 from medmax_pipeline.models.weights import CONFIG, STATE
+from medmax_pipeline.strict import read_record
 from medmax_pipeline.training.tokenizer.steps import check, result_parameters
 
 PICTURE_SCHEMA = pa.schema([("image_id", pa.string()), ("held_out", pa.bool_())])
