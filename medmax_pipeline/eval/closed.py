@@ -75,9 +75,9 @@ def compat_correct(reply: str, reference: str) -> bool:
 def answer_closed(engine: Engine, task: Task, items: Sequence[Item]) -> Answered:
     """One record an item: likelihoods, greedy reply, the reference's one token, and a verdict of each."""
     asked = ask(engine, task, items)
-    likelihoods = engine.option_logprobs(asked.prompts, task.options)
+    likelihoods = engine.option_logprobs(asked.prompts, [task.options] * len(asked.prompts))
     replies = engine.replies(asked.prompts, task.decoding.max_new_tokens)
-    tokens = engine.replies(asked.prompts, 1, COMPAT_PENALTY)
+    tokens = engine.first_tokens(asked.prompts, COMPAT_PENALTY)
     judged = {
         item.sample.sample_id: _record(task, item, options, reply, token)
         for item, options, reply, token in zip(asked.items, likelihoods, replies, tokens, strict=True)

@@ -30,6 +30,16 @@ ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)
+class Interleaved:
+    """A reply of text and pictures."""
+
+    parts: tuple[str | npt.NDArray[np.int64], ...]
+    """In order: a text, or a picture's (N,) codes. No text is empty."""
+    ended: bool
+    """Whether the model ended it by itself; otherwise its budget or the model's positions did."""
+
+
+@dataclass(frozen=True, eq=False)
 class Engine:
     """Everything a family needs of a model."""
 
@@ -84,12 +94,14 @@ class Engine:
         limit = int(network.config.max_position_embeddings)
         return cls(network, VQGAN.load(image_tokenizer).to(place), vocabulary, sequencer, limit, place)
 
-    def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[str]) -> list[list[float]]:
-        """Log-probability (nats) of each option's ids after each prompt."""
+    def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[Sequence[str]]) -> list[list[float]]:
+        """Log-probability (nats) of each prompt's own options, summed over an option's ids."""
         from medmax_pipeline.models.generate import option_logprobs
 
-        encoded = [option.tolist() for option in self.sequencer.text.encode_batch(options)]
-        return option_logprobs(self.model, [prompt.tolist() for prompt in prompts], [encoded] * len(prompts))
+        known = sorted({option for choices in options for option in choices})
+        ids = dict(zip(known, (each.tolist() for each in self.sequencer.text.encode_batch(known)), strict=True))
+        encoded = [[ids[option] for option in choices] for choices in options]
+        return option_logprobs(self.model, [prompt.tolist() for prompt in prompts], encoded)
 
     def next_logprob(self, prompts: Sequence[Ids], expected: int) -> list[float]:
         """Log-probability (nats) that `expected` is the id after each prompt."""
@@ -112,6 +124,10 @@ class Engine:
         )
         return [self.sequencer.text.decode(ids) for ids in found]
 
+    def first_tokens(self, prompts: Sequence[Ids], repetition_penalty: float = 1.0) -> list[str]:
+        """The likeliest first text id after each prompt, as text; empty where the model would end at once."""
+        return self.replies(prompts, 1, repetition_penalty)
+
     def draw(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> npt.NDArray[np.int64]:
         """A picture's codes after each prompt: (B, N)."""
         from medmax_pipeline.models.generate import generate_images
@@ -127,6 +143,16 @@ class Engine:
             cfg_image=how.cfg_image,
         )
         return np.asarray(codes_BN.numpy(), dtype=np.int64)
+
+    def interleaved(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> list[Interleaved]:
+        """Text and pictures after each prompt: text greedily, codes sampled under guidance, each row for itself.
+
+        Args:
+            prompts: ids up to where the reply begins.
+            seeds: one a prompt, of its pictures' codes.
+            how: all its fields count; `max_new_tokens` text ids and `max_images` pictures at most.
+        """
+        raise NotImplementedError("lands within this hour")
 
     def pixels(self, codes_BN: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Codes as pictures: (B, H, W, 3) uint8 RGB. One at a time, so that no pixel depends on the company."""

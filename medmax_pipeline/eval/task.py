@@ -62,6 +62,8 @@ class Decoding:
     """Guidance towards the text."""
     cfg_image: float = 1.0
     """Guidance towards pictures of the prompt."""
+    max_images: int = 0
+    """Pictures at most, where a reply may hold text and pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
