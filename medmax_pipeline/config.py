@@ -10,90 +10,20 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.recipe import NAME, read_toml
+from medmax_pipeline.recipe import Adapter as Adapter
+from medmax_pipeline.recipe import Mixture as Mixture
+from medmax_pipeline.recipe import Packing as Packing
+from medmax_pipeline.recipe import Recipe as Recipe
+from medmax_pipeline.recipe import Schedule as Schedule
+from medmax_pipeline.recipe import read_recipe as read_recipe
 from medmax_pipeline.strict import read_record
-
-NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-"""Names become folders and asset keys."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture:
-    """Which sources a recipe trains on."""
-
-    required: tuple[str, ...]
-    """If one of them is locked, the recipe is locked too."""
-    optional: tuple[str, ...] = ()
-    """Left out, and named in the manifest, where they are locked."""
-    repeat: Mapping[str, int] = field(default_factory=dict)
-    """Times a source's samples occur in one epoch; 1 where a source is not named."""
-    admit_credentialed: bool = False
-    """Whether samples from credentialed sources may be packed and trained on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
-    """How whole sequences become packs, one training step's unit."""
-
-    token_budget: int
-    """A pack closes before it would pass this many ids."""
-    max_sequences: int
-    """A pack closes at this many sequences; the paper's batch is 8."""
-    max_sequence: int
-    """Longer sequences are dropped with a reason, never cut; at most the model's positions."""
-    seed: int = 0
-    """Seed of the order in which samples are packed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """What is trained."""
-
-    kind: Literal["full", "lora"]
-    rank: int = 16
-    """LoRA rank; 16 in the paper, section 4."""
-    alpha: int = 16
-    """LoRA scale; 16 in the paper."""
-    dropout: float = 0.05
-    """On the adapter's input; 0.05 in the paper."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How long and how fast it learns."""
-
-    epochs: float
-    """Passes over the packs; 3 in the paper."""
-    peak_lr: float
-    """1e-4 in the paper (LoRA)."""
-    warmup_ratio: float = 0.1
-    """Share of the steps that raise the rate; 0.1 in the paper."""
-    decay: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    checkpoint_steps: int = 200
-    """Steps between resumable checkpoints; never part of the result."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """One training run as a whole file."""
-
-    name: str
-    mixture: Mixture
-    packing: Packing
-    adapter: Adapter
-    schedule: Schedule
-    loss_weighting: Literal["sample", "token"] = "sample"
-    """`sample`: each sample counts alike, the paper's setting (one sample a device); `token`: each labelled id does."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +140,37 @@ class Curation:
     """Share of caption pairs turned into text-to-image samples; the paper's two accounts differ (0.16 and 0.5)."""
     radiograph_share: float = 0.5
     """Share of report pairs turned into text-to-image samples; one half in the paper."""
+    licences: tuple[str, ...] = ()
+    """Licences whose training samples stay, by the names on the records, or `commercial`: those known to allow
+    commercial use and changed copies. Empty: any."""
+    single_image: bool = True
+    """Drop training samples with several images, as the paper does."""
+    hold_out: Mapping[str, float] = field(default_factory=dict)
+    """Share of the images, by image id, of a source without an evaluation split that become evaluation rows."""
+    templates: str = "v1"
+    """Set of phrases (`curation/templates/`) for samples whose source asks no question of its own."""
+    evaluation_phrase_share: float = 0.5
+    """Share of such samples that are asked as the published evaluation asks; the others get a phrase of the set. Ours:
+    the paper's list of phrases is not published."""
+    mcq_answer: Literal["letter", "option"] = "letter"
+    """What multiple-choice questions are answered with: the letter, as the evaluation reads it, or letter and text
+    (`B: Liver`), as in the paper's examples. Both begin with the token that is scored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interleave:
+    """The interleaved set: questions with three-part answers and one picture, written by a language model."""
+
+    endpoint: str = ""
+    """Name of the endpoint that writes; empty: the set is locked."""
+    sources: tuple[str, ...] = ("pmc_oa", "quilt_1m")
+    """Whose curated pairs are written about; the paper's two."""
+    limit: Mapping[str, int] = field(default_factory=dict)
+    """Pairs of a source at most, chosen by sample id; all where a source is not named."""
+    prompt: str = "v1"
+    """The prompt's file in `interleave/prompts/`."""
+    attempts: int = 3
+    """Times a pair is asked about until a reply can be read; then it is quarantined. Ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,41 +209,12 @@ class Build:
     the record's own, or the one that the first fetch met. `medmax sources --pins` prints what is pinned here."""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
     """Language models by the names that the build gives them."""
+    interleave: Interleave | None = None
+    """The interleaved set; a recipe's mixture names it `interleaved`, like a source. None: the build has none."""
     curation: Curation = field(default_factory=Curation)
     evaluation: Evaluation = field(default_factory=Evaluation)
     executor: Literal["in_process", "multiprocess"] = "in_process"
     """`multiprocess` (forkserver) isolates steps; `in_process` starts faster."""
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """One TOML file.
-
-    Raises:
-        ConfigError: it is missing or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file. `--config FILE` or MEDMAX_CONFIG names a build's TOML.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as TOML ({error}).") from error
-
-
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in `path`, checked.
-
-    Raises:
-        ConfigError: a key or value is wrong, or the name is not that of the file.
-    """
-    recipe = read_record(Recipe, read_toml(path), path.name)
-    if recipe.name != path.stem or not NAME.fullmatch(recipe.name):
-        raise ConfigError(f"{path.name}: name is {recipe.name!r}, expected {path.stem!r} (a-z, 0-9, _).")
-    if recipe.packing.max_sequence > recipe.packing.token_budget:
-        raise ConfigError(
-            f"{path.name}: packing.max_sequence {recipe.packing.max_sequence} is above packing.token_budget "
-            f"{recipe.packing.token_budget}; a sequence must fit into a pack."
-        )
-    return recipe
 
 
 @dataclass(frozen=True)
@@ -293,6 +225,24 @@ class Settings:
     recipes: Mapping[str, Recipe]
     store: Path
     landing: Path
+
+
+INTERLEAVED = "interleaved"
+"""How a mixture names the interleaved set, and the prefix of its assets."""
+
+
+def mixed_sources(build: Build) -> tuple[str, ...]:
+    """What a mixture may name: the build's sources, and the interleaved set where the build has one."""
+    return build.sources if build.interleave is None else (*build.sources, INTERLEAVED)
+
+
+def _check_mixture(recipe: Recipe, build: Build, where: str) -> None:
+    """Refuse a mixture that names what the build has not."""
+    mixture = recipe.mixture
+    named = {*mixture.required, *mixture.optional, *mixture.repeat, *mixture.limit}
+    unknown = named - {*mixed_sources(build)}
+    if unknown:
+        raise ConfigError(f"{recipe.name}.toml: mixture names {sorted(unknown)}, which {where} has no source for.")
 
 
 def _check_pins(build: Build, where: str) -> None:
@@ -328,11 +278,7 @@ def load(config: Path | None = None) -> Settings:
         raise ConfigError(f"{path.name}: name is {build.name!r}, expected {path.stem!r} (a-z, 0-9, _).")
     recipes = {name: read_recipe(path.parent / "recipes" / f"{name}.toml") for name in build.recipes}
     for recipe in recipes.values():
-        unknown = {*recipe.mixture.required, *recipe.mixture.optional, *recipe.mixture.repeat} - {*build.sources}
-        if unknown:
-            raise ConfigError(
-                f"{recipe.name}.toml: mixture names {sorted(unknown)}, which {path.name} has no source for."
-            )
+        _check_mixture(recipe, build, path.name)
     _check_pins(build, path.name)
     store = Path(os.environ.get("MEDMAX_STORE", "store")).absolute()
     default = store / "landing" / "sample" if build.corpus == "sample" else Path("landing")
