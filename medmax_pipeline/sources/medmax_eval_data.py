@@ -5,7 +5,8 @@ of multiple-choice questions stand inside the prompt; `answer` of a visual chat 
 JSON; captioning uses neither prompt nor answer, generation takes the caption for its prompt; rows have no id.
 
 Rows of type `report` are MIMIC-CXR's and credentialed, whatever the gate of this repository says. A closed question
-with another answer than yes or no, which the published scorer can only count as wrong, is asked as an open one.
+with another answer than yes or no, which the published scorer can only count as wrong, is asked as an open one; its
+`answer_type` still says which benchmark and type it belongs to (`<task_name>/<question_type>`, as for every row here).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def adapt(row: Mapping[str, Any]) -> Adapted:
         key=digest_of([task, kind, lines(row["prompt"]), lines(row["answer"]), name])[:32],
         split="eval",
         images=(picture(name.removeprefix("./")),),
-        answer_type=kind,
+        answer_type=f"{task}/{kind}",
         extra=json.dumps(known),
         credentialed=kind == CREDENTIALED_TYPE,
         **made,

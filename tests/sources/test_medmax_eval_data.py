@@ -47,7 +47,7 @@ def chat(answer: str, prompt: str = "What is it?\n<image>") -> Draft | Drop:
 )
 def test_only_yes_and_no_are_closed(task: str, kind: str, answer: str, ours: str) -> None:
     made = draft(task, kind, "Is it?", answer)
-    assert (made.kind, made.answer_type) == (ours, kind)
+    assert (made.kind, made.answer_type) == (ours, f"{task}/{kind}")
     assert made.turns[0].text == "<image>Is it?"
 
 

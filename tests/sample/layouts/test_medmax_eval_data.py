@@ -71,14 +71,15 @@ def test_each_task_becomes_its_kind(made: Ingested) -> None:
 
 
 def test_a_closed_question_answered_otherwise_is_open_and_keeps_its_type(made: Ingested) -> None:
-    moved = [sample for sample in made.samples if sample.kind == "vqa_open" and sample.answer_type == "closed"]
+    moved = [sample for sample in made.samples if sample.kind == "vqa_open" and sample.answer_type == "slake/closed"]
     assert [sample.answer for sample in moved] == ["picture"]
 
 
 def test_report_rows_alone_are_credentialed(made: Ingested) -> None:
     kinds = {sample.kind for sample in made.samples if sample.credentialed}
     assert kinds == {"report_generation", "radiograph_generation"}
-    assert {sample.answer_type for sample in made.samples if sample.credentialed} == {"report"}
+    types = {sample.answer_type for sample in made.samples if sample.credentialed}
+    assert types == {"image_captioning/report", "image_generation/report"}
 
 
 def test_right_letters_name_the_pictures_modality(made: Ingested, rows: Rows) -> None:
@@ -100,8 +101,8 @@ def test_a_chats_answer_is_in_pythons_notation_and_one_in_jsons_is_refused(made:
 
 def test_captioning_without_a_reference_keeps_an_empty_reply(made: Ingested) -> None:
     replies = {sample.answer_type: sample.turns[1].text for sample in made.samples if sample.kind == "captioning"}
-    assert replies["pmc_oa"] == ""
-    assert replies["quilt"]
+    assert replies["image_captioning/pmc_oa"] == ""
+    assert replies["image_captioning/quilt"]
 
 
 def test_without_pictures_the_files_are_there_and_empty() -> None:
