@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import Json, write_json
+from medmax_pipeline.files import Json, digest_of, sha256_file, write_json
+from medmax_pipeline.models.published import BIOMEDCLIP
 from medmax_pipeline.models.weights import (
     CONFIG,
     INDEX,
@@ -158,3 +159,35 @@ def convert_vqgan(path: Path, out: Path) -> dict[str, Json]:
         raise WeightsError(f"{path}: holds no decoder, so that nothing could be drawn. Fetch the publisher's own file.")
     model.save(out)
     return {"parameters": sum(tensor.numel() for tensor in model.parameters()), "weights_sha256": model.digest()}
+
+
+def place_similarity(folder: Path, names: Sequence[str], key: str, out: Path) -> dict[str, Json]:
+    """Put a published similarity model into its artifact, with the name that metrics made with it carry, and load it.
+
+    Args:
+        folder: the landing folder.
+        names: its verified files.
+        key: of its record; BiomedCLIP is called after it, another CLIP after it and its weights.
+        out: the artifact's folder.
+
+    Returns:
+        its name and form.
+
+    Raises:
+        WeightsError: the folder is not what its record says.
+    """
+    from medmax_pipeline.models.similarity import open_similarity
+    from medmax_pipeline.models.similarity_files import CARD
+
+    for name in names:
+        if name != INDEX:
+            link(folder / name, out / name)
+    published = key == BIOMEDCLIP.key
+    if not published:
+        read_shapes(out)
+        _write_index(out)
+        key = f"{key}_{digest_of(sorted(sha256_file(path) for path in out.glob('*.safetensors')))[:8]}"
+    card: dict[str, Json] = {"name": key, "form": "open_clip" if published else "transformers"}
+    write_json(out / CARD, card)
+    open_similarity(out)
+    return card

@@ -124,12 +124,34 @@ BIOMEDCLIP: Final = PublishedWeights(
     files=(
         ExpectedFile("open_clip_config.json", "sizes and preprocessing", bytes=707),
         ExpectedFile("open_clip_pytorch_model.bin", "a torch checkpoint", bytes=784_000_000),
-        ExpectedFile("tokenizer.json", "PubMedBERT's word pieces", optional=True, bytes=679_000),
+        ExpectedFile("tokenizer.json", "PubMedBERT's word pieces", bytes=679_000),
         ExpectedFile("vocab.txt", "the same as a list", optional=True, bytes=225_000),
     ),
 )
+CLIP: Final = PublishedWeights(
+    key="clip",
+    title="A CLIP in transformers' form",
+    what="picture and text in one space: any such folder that the user prefers to BiomedCLIP, named by its weights",
+    access=Access(
+        "manual",
+        "https://huggingface.co/models?other=clip&library=safetensors",
+        "Choose a CLIP there; place its config.json, safetensors, preprocessor_config.json and tokenizer.json.",
+    ),
+    licence=Licence(
+        "its publisher's",
+        "https://huggingface.co/models?other=clip&library=safetensors",
+        "2026-11-24, read nowhere: which CLIP it is, is the user's choice",
+    ),
+    files=(
+        ExpectedFile("config.json", "sizes"),
+        ExpectedFile("*.safetensors", "one or several shards"),
+        ExpectedFile("preprocessor_config.json", "how pictures are prepared"),
+        ExpectedFile("tokenizer.json", "how texts are"),
+        ExpectedFile("model.safetensors.index.json", "which tensor is in which shard", optional=True),
+    ),
+)
 PUBLISHED: Final[Mapping[str, PublishedWeights]] = MappingProxyType(
-    {record.key: record for record in (ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, TEXT_TOKENIZER, VQGAN)}
+    {record.key: record for record in (ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, CLIP, TEXT_TOKENIZER, VQGAN)}
 )
 """Every record, sorted by key."""
 

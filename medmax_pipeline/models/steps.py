@@ -16,18 +16,18 @@ from typing import Any, NamedTuple
 from medmax_pipeline.config import Weights
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.files import DIGESTS, DigestCache, Json, write_bytes
-from medmax_pipeline.manifest import Lock
-from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, TEXT_TOKENIZER, VQGAN
+from medmax_pipeline.models.open_clip_libraries import missing_libraries
+from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, CLIP, TEXT_TOKENIZER, VQGAN
 from medmax_pipeline.models.weights import GEOMETRY, MODE, set_options
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
-SHIPPED = {"image_tokenizer": "vqgan", "text_tokenizer": "text"}
+SHIPPED = {"image_tokenizer": "vqgan", "text_tokenizer": "text", "similarity_model": "similarity"}
 """Folders below `sample/weights/`."""
 FITTING = {
     "image_tokenizer": (VQGAN,),
     "text_tokenizer": (TEXT_TOKENIZER,),
     "base_model": (ANOLE_7B, CHAMELEON_7B),
-    "similarity_model": (BIOMEDCLIP,),
+    "similarity_model": (BIOMEDCLIP, CLIP),
 }
 """Published weights that a build may name for each asset."""
 DESCRIPTIONS = {
@@ -40,10 +40,6 @@ WEIGHTS_VERSION = "1"
 """Raise when the layout of a weights folder changes."""
 BASE_VERSION = "1"
 """Raise when the seeded initialisation gives other weights."""
-UNBUILT = Lock(
-    "Reading BiomedCLIP's open_clip checkpoint is not built; no network of this version loads it.",
-    "Nothing to do on this machine: scores that need it stay locked until a version reads it.",
-)
 
 
 class Files(NamedTuple):
@@ -54,7 +50,7 @@ class Files(NamedTuple):
 
 
 def shipped_files(name: str) -> dict[str, bytes]:
-    """The shipped files of `image_tokenizer` or `text_tokenizer`, by name."""
+    """The shipped files of an asset of `SHIPPED`, by name."""
     folder = resources.files("medmax_pipeline") / "sample" / "weights" / SHIPPED[name]
     return {item.name: item.read_bytes() for item in sorted(folder.iterdir(), key=lambda item: item.name)}
 
@@ -188,23 +184,28 @@ def base_model_step(weights: Weights) -> Step:
 
 
 def similarity_model_step(weights: Weights) -> Step:
-    """The network behind similarity scores; locked, since none of ours loads the published file yet."""
-    _check_kind("similarity_model", weights, "published")
+    """The network behind similarity scores; BiomedCLIP is locked where its libraries do not import."""
+    _check_kind("similarity_model", weights, "sample", "published")
+    if weights.kind == "sample":
+        return _shipped_step("similarity_model", weights)
 
     def run(run: Run) -> Outcome:
-        raise AssertionError("locked steps do not run")
+        from medmax_pipeline.models.conversion import place_similarity
 
-    return _published_step("similarity_model", weights, run, lock=UNBUILT)
+        files = verified(run, weights.name)
+        return Outcome(summary=place_similarity(files.folder, files.names, weights.name, run.out))
+
+    step = _published_step("similarity_model", weights, run)
+    return replace(step, lock=lambda landing: missing_libraries()) if weights.name == BIOMEDCLIP.key else step
 
 
-def _published_step(name: str, weights: Weights, run: Any, *needs: Need, lock: Lock | None = None) -> Step:
+def _published_step(name: str, weights: Weights, run: Any, *needs: Need) -> Step:
     return Step(
         name,
         run,
         WEIGHTS_VERSION,
         needs=(Need(f"weights/{weights.name}"), *needs),
         params={"kind": weights.kind, "name": weights.name},
-        lock=(lambda landing: lock) if lock is not None else None,
         group="weights",
         description=DESCRIPTIONS[name],
     )
