@@ -6,11 +6,11 @@ killed writer is simply run again. Which packs there are decides `tokens/pack.py
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -49,7 +49,6 @@ class Entry:
 Pack = Sequence[Entry]
 LINES_AT_ONCE = 8192
 """Lines of the index that wait to become columns; a column's line takes a tenth of the memory."""
-COPIED_AT_ONCE = 1 << 20
 
 
 class Written(NamedTuple):
@@ -61,14 +60,23 @@ class Written(NamedTuple):
     shards: int
 
 
-class _Line(NamedTuple):
-    """A sequence's line of the index."""
+class _Block(NamedTuple):
+    """Whole packs of at most `BLOCK_TOKENS` ids together; `packs` says of each sequence which pack it is of."""
 
-    entry: Entry
-    shard: str
-    block: int
-    pack: int
-    offset: int
+    number: int
+    entries: list[Entry]
+    lengths: list[int]
+    packs: list[int]
+
+    @property
+    def bounds(self) -> npt.NDArray[np.int32]:
+        """Where each sequence begins, and the end of the last."""
+        return np.cumsum([0, *self.lengths], dtype=np.int32)
+
+
+_SAID = attrgetter(*INDEX_SCHEMA.names[:5])
+_SPANS = attrgetter("sequence.spans")
+_IDS = attrgetter("sequence.ids")
 
 
 class _Index:
@@ -76,13 +84,14 @@ class _Index:
 
     def __init__(self) -> None:
         self.packs = 0
-        self._lines: list[_Line] = []
+        self._waiting: list[tuple[str, _Block]] = []
+        self._lines = 0
         self._batches: list[pa.RecordBatch] = []
 
-    def add(self, line: _Line) -> None:
-        self._lines.append(line)
-        self.packs = line.pack + 1
-        if len(self._lines) == LINES_AT_ONCE:
+    def add(self, shard: str, block: _Block) -> None:
+        self._waiting.append((shard, block))
+        self._lines += len(block.entries)
+        if self._lines >= LINES_AT_ONCE:
             self._columns()
 
     def table(self) -> pa.Table:
@@ -90,27 +99,30 @@ class _Index:
         return pa.Table.from_batches(self._batches, schema=INDEX_SCHEMA).combine_chunks()
 
     def _columns(self) -> None:
-        lines, self._lines = self._lines, []
-        columns = [[getattr(line.entry, name) for line in lines] for name in INDEX_SCHEMA.names[:5]]
-        columns += [[line[place] for line in lines] for place in range(1, 5)]
-        columns.append([len(line.entry.sequence.ids) for line in lines])
-        arrays = [pa.array(values, kind) for values, kind in zip(columns, INDEX_SCHEMA.types, strict=False)]
-        self._batches.append(pa.record_batch([*arrays, _spans(lines)], schema=INDEX_SCHEMA))
+        waiting, self._waiting, self._lines = self._waiting, [], 0
+        if not waiting:
+            return
+        entries = [entry for _, block in waiting for entry in block.entries]
+        counts = [len(block.entries) for _, block in waiting]
+        said = [list(values) for values in zip(*map(_SAID, entries), strict=True)]
+        placed: list[object] = [
+            [shard for (shard, block), count in zip(waiting, counts, strict=True) for _ in range(count)],
+            np.repeat([block.number for _, block in waiting], counts),
+            list(chain.from_iterable(block.packs for _, block in waiting)),
+            np.concatenate([block.bounds[:-1] for _, block in waiting]),
+            list(chain.from_iterable(block.lengths for _, block in waiting)),
+        ]
+        arrays = [pa.array(values, kind) for values, kind in zip([*said, *placed], INDEX_SCHEMA.types, strict=False)]
+        self._batches.append(pa.record_batch([*arrays, _spans(entries)], schema=INDEX_SCHEMA))
 
 
-def _spans(lines: list[_Line]) -> pa.Array:
-    """The trained positions of each line."""
-    edges = [span for line in lines for span in line.entry.sequence.spans]
-    ends = np.cumsum([0, *(len(line.entry.sequence.spans) for line in lines)])
-    values = [pa.array([edge[place] for edge in edges], pa.int32()) for place in range(2)]
-    pairs = pa.StructArray.from_arrays(values, fields=list(SPAN_TYPE))
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pairs, type=INDEX_SCHEMA.field("spans").type)
-
-
-class _Block(NamedTuple):
-    number: int
-    tokens: npt.NDArray[np.uint16]
-    bounds: npt.NDArray[np.int32]
+def _spans(entries: list[Entry]) -> pa.Array:
+    """The trained positions of each sequence."""
+    spans = list(map(_SPANS, entries))
+    ends = np.cumsum([0, *map(len, spans)], dtype=np.int32)
+    edges = np.fromiter(chain.from_iterable(chain.from_iterable(spans)), np.int32, 2 * int(ends[-1]))
+    pairs = pa.StructArray.from_arrays([pa.array(edges[place::2]) for place in range(2)], fields=list(SPAN_TYPE))
+    return pa.ListArray.from_arrays(pa.array(ends), pairs, type=INDEX_SCHEMA.field("spans").type)
 
 
 def write_shards(folder: Path, packs: Iterable[Pack]) -> Written:
@@ -126,61 +138,66 @@ def write_shards(folder: Path, packs: Iterable[Pack]) -> Written:
     index = _Index()
     shards = tokens = 0
     last = False
-    for credentialed, share in groupby(_checked(packs), key=lambda pack: pack[0].credentialed):
+    for credentialed, share in groupby(_checked(packs), key=lambda checked: checked[0][0].credentialed):
         if last and not credentialed:
             raise StoreError("an open pack comes after a credentialed one; write open packs first.")
         last = credentialed
-        blocks = _blocks(share, credentialed, index)
-        while chunk := list(islice(blocks, BLOCKS_PER_SHARD)):
-            with open_atomic(folder / shard_name(credentialed, chunk[0].number)) as handle:
-                _write_tar(handle, chunk)
+        blocks = _blocks(share, index)
+        while first := next(blocks, None):
+            name = shard_name(credentialed, first.number)
+            with open_atomic(folder / name) as handle:
+                for block in chain([first], islice(blocks, BLOCKS_PER_SHARD - 1)):
+                    _write_block(handle, block)
+                    index.add(name, block)
+                    tokens += sum(block.lengths)
+                _end_tar(handle)
             shards += 1
-            tokens += sum(len(block.tokens) for block in chunk)
     table = index.table()
     write_table(folder / INDEX, table)
     return Written(index.packs, table.num_rows, tokens, shards)
 
 
-def _checked(packs: Iterable[Pack]) -> Iterator[Pack]:
+def _checked(packs: Iterable[Pack]) -> Iterator[tuple[Pack, list[int]]]:
+    """Packs with the lengths of their sequences."""
     for pack in packs:
-        length = sum(len(entry.sequence.ids) for entry in pack)
-        if not pack or not 0 < length <= BLOCK_TOKENS:
+        lengths = [len(entry.sequence.ids) for entry in pack]
+        if not 0 < sum(lengths) <= BLOCK_TOKENS:
             raise StoreError(
-                f"a pack of {length:,} ids; expected 1 to {BLOCK_TOKENS:,}, as packing.token_budget allows."
+                f"a pack of {sum(lengths):,} ids; expected 1 to {BLOCK_TOKENS:,}, as packing.token_budget allows."
             )
         if len({entry.credentialed for entry in pack}) > 1:
             raise StoreError(f"the pack of {pack[0].sample_id} mixes credentialed and open sequences. Pack them apart.")
-        yield pack
+        yield pack, lengths
 
 
-def _blocks(packs: Iterable[Pack], credentialed: bool, index: _Index) -> Iterator[_Block]:
-    """Whole packs as blocks of at most `BLOCK_TOKENS` ids; adds an index line for each sequence."""
-    number = 0
-    parts: list[npt.NDArray[np.uint16]] = []
-    bounds = [0]
-    for place, pack in enumerate(packs, index.packs):
-        if bounds[-1] + sum(len(entry.sequence.ids) for entry in pack) > BLOCK_TOKENS:
-            yield _block(number, parts, bounds)
-            number, parts, bounds = number + 1, [], [0]
-        for entry in pack:
-            index.add(_Line(entry, shard_name(credentialed, number), number, place, bounds[-1]))
-            parts.append(entry.sequence.ids)
-            bounds.append(bounds[-1] + len(entry.sequence.ids))
-    yield _block(number, parts, bounds)
+def _blocks(packs: Iterable[tuple[Pack, list[int]]], index: _Index) -> Iterator[_Block]:
+    """Whole packs as blocks of at most `BLOCK_TOKENS` ids."""
+    block, filled = _Block(0, [], [], []), 0
+    for pack, lengths in packs:
+        taken = sum(lengths)
+        if filled + taken > BLOCK_TOKENS:
+            yield block
+            block, filled = _Block(block.number + 1, [], [], []), 0
+        block.entries.extend(pack)
+        block.lengths.extend(lengths)
+        block.packs.extend([index.packs] * len(pack))
+        index.packs += 1
+        filled += taken
+    yield block
 
 
-def _block(number: int, parts: list[npt.NDArray[np.uint16]], bounds: list[int]) -> _Block:
-    return _Block(number, np.concatenate(parts), np.array(bounds, dtype=np.int32))
+def _write_block(handle: IO[bytes], block: _Block) -> None:
+    """A block's two members: bounds, then ids."""
+    tokens = np.concatenate(list(map(_IDS, block.entries))).astype("<u2", copy=False)
+    for member, data in ((BOUNDS_MEMBER, block.bounds.astype("<i4", copy=False)), (TOKENS_MEMBER, tokens)):
+        info = tarfile.TarInfo(member_name(block.number, member))  # owner, group and their names stay 0 and empty
+        info.size, info.mtime, info.mode = data.nbytes, 0, 0o644
+        handle.write(info.tobuf(tarfile.USTAR_FORMAT))
+        handle.write(data.data)
+        handle.write(bytes(-data.nbytes % tarfile.BLOCKSIZE))
 
 
-def _write_tar(handle: IO[bytes], blocks: Iterable[_Block]) -> None:
-    with tarfile.TarFile(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT, copybufsize=COPIED_AT_ONCE) as tar:
-        for block in blocks:
-            _add(tar, member_name(block.number, BOUNDS_MEMBER), block.bounds.astype("<i4", copy=False).tobytes())
-            _add(tar, member_name(block.number, TOKENS_MEMBER), block.tokens.astype("<u2", copy=False).tobytes())
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # owner, group and their names stay 0 and empty
-    info.size, info.mtime, info.mode = len(data), 0, 0o644
-    tar.addfile(info, io.BytesIO(data))
+def _end_tar(handle: IO[bytes]) -> None:
+    """The end mark, filled to a whole record as POSIX has it."""
+    handle.write(bytes(2 * tarfile.BLOCKSIZE))
+    handle.write(bytes(-handle.tell() % tarfile.RECORDSIZE))
