@@ -16,7 +16,7 @@ from medmax_pipeline.steps import Need, Outcome, Run, Step
 
 RAW_VERSION: Final = "2"
 """Raise it when the index of the same files would come out differently."""
-SAMPLES_VERSION: Final = "2"
+SAMPLES_VERSION: Final = "3"
 """Raise it when the same rows and pictures would give other samples: adapters, probing, order."""
 
 
