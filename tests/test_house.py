@@ -192,7 +192,13 @@ def test_every_package_that_is_imported_is_declared() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
     declared = {Requirement(text).name.lower().replace("-", "_") for text in wanted}
-    called = {"PIL": "pillow", "yaml": "pyyaml", "openslide": "openslide_python", "dagster_pipes": "dagster"}
+    called = {
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "openslide": "openslide_python",
+        "dagster_pipes": "dagster",
+        "open_clip": "open_clip_torch",
+    }
     known = {*sys.stdlib_module_names, "medmax_pipeline", "_typeshed"}
     names = {name.split(".")[0] for path in MODULES for name in imports_of(path)} - known
     strange = sorted(name for name in names if called.get(name, name).lower() not in declared)
