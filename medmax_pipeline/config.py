@@ -123,7 +123,9 @@ class Endpoint:
     """Price of a million prompt tokens; None: costs are given in tokens alone."""
     usd_per_million_out: float | None = None
     budget_usd: float | None = None
-    """Stops before a request that could pass it; needs both prices."""
+    """Stops before a request that could pass it, counted over all runs that share a store; needs both prices."""
+    plain_http: bool = False
+    """Whether `url` may be http to another machine, where no key and no text is hidden from those in between."""
     may_see_credentialed: bool = False
     """Whether rows of credentialed sources may leave this machine for it."""
 
@@ -185,6 +187,8 @@ class Evaluation:
     """Name of the endpoint that judges open answers; empty: none, and what it would say stays locked."""
     limit: Mapping[str, int] = field(default_factory=dict)
     """Items a task evaluates at most, chosen by sample id; all where a task is not named."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where a task's items come from, of the sources that its file knows; the first of them where none is named."""
     seed: int = 0
 
 

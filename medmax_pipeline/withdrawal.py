@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final, Literal, NamedTuple, cast
 
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.files import Json, append_bytes, json_bytes
+from medmax_pipeline.records import Sample
 from medmax_pipeline.steps import Artifact
 
 FILE: Final = "withdrawn.jsonl"
@@ -33,6 +34,7 @@ LIST_BYTES: Final = 1 << 28
 """Ours: the biggest list of ids, some 4 million images."""
 
 What = Literal["image", "sample"]
+Chosen = Callable[[Sample], bool]
 
 
 class Mark(NamedTuple):
@@ -137,42 +139,44 @@ def marks(store: Path) -> Marks:
 
 
 @lru_cache(maxsize=64)
-def held(folder: Path, wanted: Marks, split: str, kinds: tuple[str, ...] = ()) -> Mapping[str, str]:
+def held(folder: Path, wanted: Marks, split: str, chosen: Chosen | None = None) -> Mapping[str, str]:
     """Samples of a published folder that are withdrawn: why, by sample id (`image <id>` or `sample`).
 
     Args:
         folder: published samples, which never change.
         wanted: what is withdrawn.
         split: `train` or `eval`.
-        kinds: of samples; empty: all.
+        chosen: says which samples the step reads; None: all of the split.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from medmax_pipeline.arrow import sample_from_row
+
     found: dict[str, str] = {}
     images, samples = (pa.array(sorted(ids), pa.string()) for ids in wanted)
     with pq.ParquetFile(folder / "samples.parquet") as table:
-        for batch in table.iter_batches(65536, columns=["sample_id", "split", "kind", "images"]):
+        for batch in table.iter_batches(65536, columns=["sample_id", "split", "images"] if chosen is None else None):
             shown = batch.column("images")
             hits = pc.is_in(pc.list_flatten(shown), value_set=images)
             rows = set(pc.list_parent_indices(shown).filter(hits).to_pylist())
             named = pc.indices_nonzero(pc.is_in(batch.column("sample_id"), value_set=samples)).to_pylist()
             for row in batch.take(pa.array(sorted(rows.union(named)), pa.int64())).to_pylist():
-                if row["split"] == split and (not kinds or row["kind"] in kinds):
+                if row["split"] == split and (chosen is None or chosen(sample_from_row(row))):
                     first = next((image for image in row["images"] if image in wanted.images), None)
                     found[row["sample_id"]] = f"image {first}" if first else "sample"
     return found
 
 
-def parameters(store: Path, inputs: Iterable[Artifact], split: str, kinds: Sequence[str] = ()) -> dict[str, Json]:
+def parameters(store: Path, inputs: Iterable[Artifact], split: str, chosen: Chosen | None = None) -> dict[str, Json]:
     """The parameter of a step that reads these samples: what of theirs is withdrawn; empty where nothing is.
 
     Args:
         store: root of the store.
         inputs: published `<source>/samples`.
         split: which of their samples the step reads.
-        kinds: of samples; empty: all.
+        chosen: says which samples the step reads; None: all of the split.
     """
     wanted = marks(store)
     if not any(wanted):
@@ -181,7 +185,7 @@ def parameters(store: Path, inputs: Iterable[Artifact], split: str, kinds: Seque
     samples: set[str] = set()
     for artifact in inputs:
         if not artifact.locked:
-            for name, why in held(artifact.folder, wanted, split, tuple(kinds)).items():
+            for name, why in held(artifact.folder, wanted, split, chosen).items():
                 _, _, image = why.partition(" ")
                 (images if image else samples).add(image or name)
     found: dict[str, Json] = {"images": [*sorted(images)], "samples": [*sorted(samples)]}
@@ -194,10 +198,10 @@ def of_parameters(params: Mapping[str, Json]) -> Marks:
     return Marks(frozenset(found.get("images", ())), frozenset(found.get("samples", ())))
 
 
-def left_out(folder: Path, params: Mapping[str, Json], split: str, kinds: Sequence[str] = ()) -> Mapping[str, str]:
+def left_out(folder: Path, params: Mapping[str, Json], split: str, chosen: Chosen | None = None) -> Mapping[str, str]:
     """Samples of a published folder that a step of these parameters leaves out, as `held` names them."""
     wanted = of_parameters(params)
-    return held(folder, wanted, split, tuple(kinds)) if any(wanted) else {}
+    return held(folder, wanted, split, chosen) if any(wanted) else {}
 
 
 def words(before: Mapping[str, Json], now: Mapping[str, Json]) -> str:

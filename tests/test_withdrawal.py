@@ -15,7 +15,7 @@ from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.eval.items import choose
 from medmax_pipeline.eval.steps import eval_step
 from medmax_pipeline.eval.tasks import task
-from medmax_pipeline.records import Counts
+from medmax_pipeline.records import Counts, Sample
 from medmax_pipeline.tokens.codes import wanted_pictures
 from medmax_pipeline.tokens.steps import image_codes_step
 from tests.curation.published import publish, sample
@@ -70,10 +70,16 @@ def test_without_a_mark_a_step_has_the_fingerprint_it_would_have_without_withdra
     assert built.ledger.resolve(step) == built.ledger.resolve(plain)
 
 
+def asked(name: str, image: str) -> Sample:
+    """A closed question about that picture."""
+    return sample(name, image, split="eval", kind="vqa_closed", source="vqa_rad")
+
+
 def test_a_withdrawn_image_is_not_asked_about_and_the_limit_is_filled_by_others(tmp_path: Path) -> None:
-    folder = publish(tmp_path, [sample(str(n), A if n < 2 else B, split="eval", kind="vqa_closed") for n in range(4)])
-    gone = withdrawal.held(folder, withdrawal.Marks(frozenset([A])), "eval", ("vqa_closed",))
-    chosen = choose([folder / "samples.parquet"], task("vqa_rad/closed"), 2, frozenset(gone))
+    closed = task("vqa_rad/closed")
+    folder = publish(tmp_path, [asked(str(n), A if n < 2 else B) for n in range(4)])
+    gone = withdrawal.held(folder, withdrawal.Marks(frozenset([A])), "eval", closed.accepts)
+    chosen = choose([folder / "samples.parquet"], closed, 2, frozenset(gone))
     assert len(gone) == 2
     assert {item.images for item in chosen.samples} == {(B,)}
     assert (len(chosen.samples), chosen.candidates) == (2, 4)
@@ -85,7 +91,7 @@ def test_only_tasks_of_the_kinds_that_ask_of_a_withdrawn_image_are_asked_again(b
     closed = eval_step("m", "m", "vqa_rad/closed", Evaluation(), ["vqa_rad"])
     assert closed.withdrawn is not None
     assert closed.withdrawn(store, {"vqa_rad/samples": held}) == {}
-    named = withdrawal.parameters(store, [held], "eval", ["captioning"])
+    named = withdrawal.parameters(store, [held], "eval", lambda held: held.kind == "captioning")
     assert named == {"withdrawn": {"images": [A], "samples": []}}
 
 

@@ -85,11 +85,14 @@ def record_of(task: Task, item: Item, **answered: Any) -> ItemRecord:
         credentialed=sample.credentialed,
         prompt=task.prompt(sample),
         reference=task.reference(sample),
+        question_type=task.item_type(sample) if task.item_type else task.question_type,
+        group=task.group(sample),
+        leaked=item.leaked,
         **answered,
     )
 
 
 def unasked(task: Task, item: Item, reason: str) -> ItemRecord:
     """The record of an item that the model never saw: every figure of it is unknown."""
-    values = {metric.per_item or metric.name: None for metric in task.metrics}
+    values = {metric.per_item or metric.name: None for metric in task.metrics if not metric.by}
     return record_of(task, item, unscored=reason, metrics=values)

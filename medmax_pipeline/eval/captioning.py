@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from medmax_pipeline.eval.asking import ask, record_of
 from medmax_pipeline.eval.items import Item
 from medmax_pipeline.eval.records import Answered, ItemRecord
-from medmax_pipeline.eval.task import BIOMEDCLIP, Metric, Task
+from medmax_pipeline.eval.task import Metric, Task
 from medmax_pipeline.eval.text_metrics import rouge_l, token_f1
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PROMPT = "Please describe this picture."
 """The reference's fixed text (paper, section 5)."""
-LOCKED = "metric_locked"
 
 METRICS = (
     Metric(
@@ -34,7 +33,12 @@ METRICS = (
         scorer="longest_common_subsequence",
         meaning="F1 of the longest common subsequence of words of reply and reference caption",
     ),
-    BIOMEDCLIP,
+    Metric(
+        name="clip_score",
+        by="similarity",
+        meaning="cosine of picture and text in the space of the similarity model",
+        share=False,
+    ),
 )
 
 
@@ -54,10 +58,8 @@ def _record(task: Task, item: Item, reply: str) -> ItemRecord:
         task,
         item,
         generated_text=reply,
-        unscored=f"{LOCKED}:{BIOMEDCLIP.name}",
         metrics={
             "token_f1": token_f1(reply, reference),
             "rouge_l": rouge_l(reply, reference),
-            BIOMEDCLIP.name: None,
         },
     )

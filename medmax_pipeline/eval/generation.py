@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medmax_pipeline.eval.asking import ask, record_of
-from medmax_pipeline.eval.captioning import LOCKED
 from medmax_pipeline.eval.items import Item
 from medmax_pipeline.eval.picture_metrics import code_histogram, cosine
 from medmax_pipeline.eval.records import Answered, ItemRecord
-from medmax_pipeline.eval.task import BIOMEDCLIP, Decoding, Metric, Task
+from medmax_pipeline.eval.task import Decoding, Metric, Task
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.tokens.likeness import psnr_db
 
@@ -59,7 +58,12 @@ METRICS = (
         meaning="share of items where the model by itself begins a picture after the caption and ends it after exactly "
         "one picture's codes, each with more than half of its probability",
     ),
-    BIOMEDCLIP,
+    Metric(
+        name="clip_score",
+        by="similarity",
+        meaning="cosine of picture and text in the space of the similarity model",
+        share=False,
+    ),
 )
 
 
@@ -83,13 +87,12 @@ def answer_generation(engine: Engine, task: Task, items: Sequence[Item]) -> Answ
         judged[item.sample.sample_id] = record_of(
             task,
             item,
-            unscored=f"{LOCKED}:{BIOMEDCLIP.name}" + (f" {NO_OTHER}" if margin is None else ""),
+            unscored=NO_OTHER if margin is None else "",
             metrics={
                 "code_histogram_margin": margin,
                 "code_histogram_cosine": near,
                 "pixel_psnr": psnr_db(drawn[place], shown[place]),
                 "valid": float(valid[place]),
-                BIOMEDCLIP.name: None,
             },
             generated_image=sha256_bytes(mine),
             reference_image=sha256_bytes(theirs),

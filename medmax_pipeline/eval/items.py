@@ -36,6 +36,8 @@ class Item:
     codes: tuple[npt.NDArray[np.uint16], ...] | None
     """Of the sample's pictures, in order; None where one of them has no codes."""
     seed: int
+    leaked: bool | None = None
+    """Whether curation found it in training data; None where nobody looked."""
 
     @property
     def cluster(self) -> str:
@@ -56,7 +58,7 @@ def choose(files: Iterable[Path], task: Task, limit: int | None, without: frozen
 
     Args:
         files: `samples.parquet` files.
-        task: says which kinds.
+        task: says which samples are items.
         without: ids of samples that are withdrawn: candidates that are not asked.
         limit: keep the first so many by sample id, which is a digest and so a fair draw; None: all.
 
@@ -68,7 +70,7 @@ def choose(files: Iterable[Path], task: Task, limit: int | None, without: frozen
     found: dict[str, Sample] = {}
     for path in files:
         for sample in read_samples(path):
-            if sample.split == "eval" and sample.kind in task.kinds:
+            if task.accepts(sample):
                 if sample.sample_id in found:
                     raise StoreError(f"{path}: sample {sample.sample_id} occurs twice; every item is asked once.")
                 found[sample.sample_id] = sample

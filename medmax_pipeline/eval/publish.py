@@ -12,6 +12,7 @@ from pathlib import Path
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.eval.job import Job, TaskJob
 from medmax_pipeline.eval.records import COUNTS, ITEMS, ItemRecord, read_records
+from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import Score, locked_scores, score_task, scores_to_table
 from medmax_pipeline.eval.steps import BASE
 from medmax_pipeline.eval.task import Task
@@ -63,7 +64,7 @@ def _task_job(run: Run) -> TaskJob:
     assert isinstance(seed, int)
     return TaskJob(
         task=str(run.params["task"]),
-        samples=(str(run.inputs[str(run.params["samples"])].folder / "samples.parquet"),),
+        samples=(str(_samples(run) / "samples.parquet"),),
         without=tuple(sorted(_withdrawn(run))),
         limit=limit,
         seed=seed,
@@ -74,8 +75,12 @@ def _task_job(run: Run) -> TaskJob:
 
 def _withdrawn(run: Run) -> Mapping[str, str]:
     """The task's samples that are not asked since they are withdrawn."""
-    folder = run.inputs[str(run.params["samples"])].folder
-    return left_out(folder, run.params, "eval", task(str(run.params["task"])).kinds)
+    chosen = task(str(run.params["task"])).rows[str(run.params["source"])]
+    return left_out(_samples(run), run.params, "eval", chosen)
+
+
+def _samples(run: Run) -> Path:
+    return run.inputs[f"{run.params['source']}/samples"].folder
 
 
 def _outcome(run: Run) -> Outcome:
@@ -84,7 +89,7 @@ def _outcome(run: Run) -> Outcome:
     gone = len(_withdrawn(run))
     left = int(counts["candidates"]) - gone - len(records)
     dropped = {OVER_LIMIT: left, PARAMETER: gone}
-    this = task(str(run.params["task"]))
+    this = bound(task(str(run.params["task"])), Names())
     summary: dict[str, Json] = {"items": len(records)}
     for score in score_task(this, records):
         summary[f"{score.metric}_status"] = score.status

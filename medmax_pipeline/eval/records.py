@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,12 @@ class ItemRecord:
     """The user's text with `<image>` marks; ids come from it by tokens/sequence."""
     reference: str
     """The reference answer or caption."""
+    question_type: str = ""
+    """As in the published evaluation data."""
+    group: str = ""
+    """What items are also averaged by: the modality, unless the task says otherwise."""
+    leaked: bool | None = None
+    """Whether curation found a training picture or text to be this item's; None where nobody looked."""
     generated_text: str = ""
     option_logprobs: Mapping[str, float] = field(default_factory=dict)
     """Natural logarithm of each option's probability given the prompt, summed over its tokens."""
@@ -49,8 +55,10 @@ class ItemRecord:
     correct_strict: bool | None = None
     correct_compat: bool | None = None
     """By the reference implementation's rule."""
+    verdicts: tuple[str, ...] = ()
+    """What the judge replied, word for word, in the order in which it was asked."""
     unscored: str = ""
-    """Why a verdict or metric is None, by name; empty when all are known."""
+    """Why a verdict or metric is None, by names with spaces between; empty when all are known."""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     generated_image: str = ""
     """sha256 of the PNG, which lies under images/; empty when none was made."""
@@ -72,10 +80,38 @@ class Answered:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
+def scored(
+    record: ItemRecord,
+    metrics: Mapping[str, float | None],
+    *,
+    unscored: str = "",
+    verdicts: Sequence[str] = (),
+    **more: Any,
+) -> ItemRecord:
+    """A record with what a scorer said added to it.
+
+    Args:
+        record: as it was.
+        metrics: further figures; one that is None needs a reason.
+        unscored: that reason, by name, added to those that are there.
+        verdicts: the judge's replies, added to those that are there.
+        more: other fields, replaced.
+    """
+    reasons = dict.fromkeys([*record.unscored.split(), *unscored.split()])
+    return replace(
+        record,
+        metrics={**record.metrics, **metrics},
+        unscored=" ".join(reasons),
+        verdicts=(*record.verdicts, *verdicts),
+        **more,
+    )
+
+
 def record_from_json(value: Mapping[str, Any]) -> ItemRecord:
     """A record from what `ItemRecord.to_json` gave, or from a row of `items.parquet`."""
     fields = dict(value)
-    fields["image_ids"] = tuple(value["image_ids"])
+    for name in ("image_ids", "verdicts"):
+        fields[name] = tuple(value[name])
     for name in ("option_logprobs", "predictions", "metrics"):
         fields[name] = dict(value[name])
     return ItemRecord(**fields)
@@ -96,11 +132,15 @@ def record_schema() -> pa.Schema:
             ("credentialed", pa.bool_()),
             ("prompt", pa.string()),
             ("reference", pa.string()),
+            ("question_type", pa.string()),
+            ("group", pa.string()),
+            ("leaked", pa.bool_()),
             ("generated_text", pa.string()),
             ("option_logprobs", pa.map_(pa.string(), pa.float64())),
             ("predictions", pa.map_(pa.string(), pa.string())),
             ("correct_strict", pa.bool_()),
             ("correct_compat", pa.bool_()),
+            ("verdicts", pa.list_(pa.string())),
             ("unscored", pa.string()),
             ("metrics", pa.map_(pa.string(), pa.float64())),
             ("generated_image", pa.string()),

@@ -15,9 +15,11 @@ from medmax_pipeline.eval.items import as_items, choose, in_batches
 from medmax_pipeline.eval.job import Job, TaskJob
 from medmax_pipeline.eval.journal import Journal
 from medmax_pipeline.eval.records import COUNTS, IMAGES, ITEMS, ItemRecord, records_to_table
+from medmax_pipeline.eval.scorers import Names, named_record
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import digest_of, sha256_bytes, sha256_file, write_bytes, write_json, write_table
+from medmax_pipeline.manifest import Lock
 from medmax_pipeline.tokens.store import CodeStore
 
 JOURNAL = "records.jsonl"
@@ -58,7 +60,7 @@ def _run_task(engine: Engine, codes: CodeStore, model: str, digest: str, asked: 
     chosen = choose(map(Path, asked.samples), this, asked.limit, frozenset(asked.without))
     if not chosen.samples:
         raise StoreError(
-            f"{this.key}: {', '.join(asked.samples)} hold no evaluation sample of kind {', '.join(this.kinds)} "
+            f"{this.key}: {', '.join(asked.samples)} hold no evaluation sample of this task "
             f"that is not withdrawn ({len(asked.without)} are). "
             "Leave the task out of the build, or check the source's split."
         )
@@ -75,7 +77,8 @@ def _run_task(engine: Engine, codes: CodeStore, model: str, digest: str, asked: 
                 write_bytes(work / IMAGES / f"{name}.png", data)
             journal.append(number, answered.records)
             log(f"{model} {this.key}: batch {number + 1} of {len(batches)}")
-    _lay_out(journal.records(), work, out)
+    locks = {by: Lock("not asked yet", "") for by in Names._fields}
+    _lay_out([named_record(record, this, Names(), locks) for record in journal.records()], work, out)
     write_json(out / COUNTS, {"candidates": chosen.candidates, "items": len(chosen.samples)})
     wall_s = round(time.monotonic() - begun, 3)
     write_json(out / TIMING, {"wall_s": wall_s, "batches": len(batches), "resumed_batches": kept})

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from medmax_pipeline.config import Evaluation
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.eval import LEVEL, RESAMPLES
+from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import Json
@@ -29,16 +30,15 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
         model_name: a recipe, or `base`.
         model_key: the asset that holds the model.
         key: the task's row.
-        evaluation: limits and seed.
+        evaluation: limits, sources and seed.
         sources: what the build has.
 
     Raises:
         ConfigError: there is no such task, or the build lacks its source.
     """
     this = task(key)
-    if this.source not in sources:
-        raise ConfigError(f"task {key}: asks samples of {this.source}, which the build has no source for. Add it.")
-    samples = f"{this.source}/samples"
+    source = _source(this, evaluation, sources)
+    samples = f"{source}/samples"
     name = f"eval/{model_name}/{key}"
     return Step(
         key=name,
@@ -49,14 +49,31 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
             "task": key,
             "model_name": model_name,
             "model_key": model_key,
-            "samples": samples,
+            "source": source,
             "limit": evaluation.limit.get(key),
             "seed": evaluation.seed,
         },
-        withdrawn=lambda store, inputs: parameters(store, [inputs[samples]], "eval", this.kinds),
+        withdrawn=lambda store, inputs: parameters(store, [inputs[samples]], "eval", this.rows[source]),
         group="evaluation",
         description=f"Each item of {key} asked of {model_name}: one record an item.",
     )
+
+
+def _source(this: Task, evaluation: Evaluation, sources: Sequence[str]) -> str:
+    """Whose samples the build asks for a task.
+
+    Raises:
+        ConfigError: the task knows no such source, or the build lacks it.
+    """
+    source = evaluation.sources.get(this.key, this.source)
+    if source not in this.rows:
+        raise ConfigError(f"task {this.key}: cannot ask samples of {source!r}, only of {', '.join(this.rows)}.")
+    if source not in sources:
+        raise ConfigError(
+            f"task {this.key}: asks samples of {source}, which the build has no source for. Add it, or name another "
+            f"one under [evaluation.sources] (known to the task: {', '.join(this.rows)})."
+        )
+    return source
 
 
 def run_together(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
@@ -69,7 +86,7 @@ def run_together(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
 def scores_step(recipe: str, tasks: Sequence[str], base: bool) -> Step:
     """The step that turns the records of one recipe, and of the base beside it, into scores with intervals."""
     models = [recipe, BASE] if base else [recipe]
-    suite = [task(key) for key in tasks]
+    suite = [bound(task(key), Names()) for key in tasks]
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.eval.publish import make_scores

@@ -68,8 +68,8 @@ def test_closed_records_hold_both_verdicts_and_what_they_rest_on(whole: Path) ->
 def test_a_locked_metric_is_null_with_its_reason_in_every_record(whole: Path) -> None:
     for key in ALL[1:]:
         for each in records(whole, key):
-            assert each.metrics["biomedclip_score"] is None
-            assert "metric_locked:biomedclip_score" in each.unscored
+            assert each.metrics["clip_score@biomedclip"] is None
+            assert "metric_locked:clip_score@biomedclip" in each.unscored
 
 
 def test_generated_pictures_lie_under_the_digest_of_their_bytes(whole: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from medmax_pipeline.errors import StoreError
+from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import Score, locked_scores, score_task, scores_to_table
 from medmax_pipeline.eval.tasks import TASKS, task
 from medmax_pipeline.manifest import Lock
@@ -53,12 +54,12 @@ def test_no_common_item_means_no_gain_and_not_a_gain_of_zero() -> None:
 
 
 def test_a_locked_metric_keeps_its_row_without_a_value() -> None:
-    metrics = dict.fromkeys(("token_f1", "rouge_l"), 0.5) | {"biomedclip_score": None}
+    metrics = dict.fromkeys(("token_f1", "rouge_l"), 0.5) | {"clip_score@biomedclip": None}
     made = record(1, None, task="image_captioning/pmc_oa", metrics=metrics)
-    found = by_metric(score_task(task("image_captioning/pmc_oa"), [made]))
-    locked = found["biomedclip_score"]
+    found = by_metric(score_task(bound(task("image_captioning/pmc_oa"), Names()), [made]))
+    locked = found["clip_score@biomedclip"]
     assert (locked.status, locked.value, locked.low, locked.n) == ("locked", None, None, 1)
-    assert "weights" in locked.reason
+    assert "similarity model" in locked.reason
     assert "landing/weights/biomedclip/" in locked.cure
     assert found["token_f1"].value == 0.5
 

@@ -125,7 +125,7 @@ def test_scores_hold_every_metric_of_both_models_and_the_paired_gain(line: Line)
     tuned = rows["tiny", "vqa_rad/closed", "accuracy_strict"]
     assert tuned.value == rows["base", "vqa_rad/closed", "accuracy_strict"].value == tuned.base_value
     assert (tuned.gain, tuned.gain_low, tuned.gain_high, tuned.n_paired) == (0.0, 0.0, 0.0, 6)
-    assert {row.status for row in rows.values() if row.metric == "biomedclip_score"} == {"locked"}
+    assert {row.status for row in rows.values() if row.metric == "clip_score@biomedclip"} == {"locked"}
     for row in rows.values():
         records = read_records(line.ledger.need(f"eval/{row.model}/{row.task}").folder / ITEMS)
         assert row.n == len(records), "a score counts more items than it has records"

@@ -14,6 +14,7 @@ from PIL import Image
 
 from medmax_pipeline.arrow import IMAGE_SCHEMA, samples_to_table
 from medmax_pipeline.eval.records import ItemRecord, records_to_table
+from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import score_task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import sha256_bytes, write_bytes, write_json, write_table, write_text
@@ -88,8 +89,8 @@ def generated(model: str, shade: int) -> list[ItemRecord]:
             model=model,
             task="image_generation/pmc_oa",
             reference=f"caption {n}",
-            unscored="metric_locked:biomedclip_score",
-            metrics=values | {"biomedclip_score": None},
+            unscored="metric_locked:clip_score@biomedclip",
+            metrics=values | {"clip_score@biomedclip": None},
             generated_image=sha256_bytes(drawn(shade)),
             reference_image=sha256_bytes(drawn(200)),
         )
@@ -154,7 +155,7 @@ def build(store: Path, *, corpus: bool = True) -> Ledger:
         publish(made, f"eval/{model}/{TASKS[1]}", write_records(generated(model, shade), shade, 200))
     scores += score_task(task(TASKS[0]), closed("tiny", 4), closed("base", 2))
     scores += score_task(task(TASKS[0]), closed("base", 2))
-    scores += score_task(task(TASKS[1]), generated("tiny", 60), generated("base", 30))
+    scores += score_task(bound(task(TASKS[1]), Names()), generated("tiny", 60), generated("base", 30))
     publish(made, "scores/tiny", lambda run: write_json(run.out / "scores.json", [asdict(each) for each in scores]))
     return made
 

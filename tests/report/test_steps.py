@@ -79,10 +79,10 @@ def test_scores_stand_with_interval_gain_and_counts(document: str) -> None:
 
 
 def test_a_locked_metric_is_named_with_its_cure_and_has_no_value(document: str, whole: Ledger) -> None:
-    assert "biomedclip_score" in document
+    assert "clip_score@biomedclip" in document
     assert "landing/weights/biomedclip/" in document
     figures = json.loads((whole.need("report").folder / "report.json").read_text())
-    locked = [row for row in figures["recipes"][0]["scores"] if row["metric"] == "biomedclip_score"]
+    locked = [row for row in figures["recipes"][0]["scores"] if row["metric"] == "clip_score@biomedclip"]
     assert {row["value"] for row in locked} == {None}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medmax_pipeline.eval.generation import METRICS, SAMPLING, answer_generation
-from medmax_pipeline.eval.task import Count, Task
+from medmax_pipeline.eval.task import Count, Task, of_kind
 from medmax_pipeline.records import Sample
 
 
@@ -20,8 +20,7 @@ def reference(sample: Sample) -> str:
 TASK = Task(
     task_name="image_generation",
     question_type="pmc_oa",
-    source="pmc_oa",
-    kinds=("captioning",),
+    rows={"pmc_oa": of_kind("captioning")},
     prompt=prompt,
     reference=reference,
     answer=answer_generation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medmax_pipeline.eval.closed import METRICS, YES_NO, answer_closed
-from medmax_pipeline.eval.task import Count, Decoding, Task
+from medmax_pipeline.eval.task import Count, Decoding, Task, of_kind
 from medmax_pipeline.records import Sample
 
 
@@ -20,8 +20,7 @@ def reference(sample: Sample) -> str:
 TASK = Task(
     task_name="vqa_rad",
     question_type="closed",
-    source="vqa_rad",
-    kinds=("vqa_closed",),
+    rows={"vqa_rad": of_kind("vqa_closed")},
     prompt=prompt,
     reference=reference,
     answer=answer_closed,
