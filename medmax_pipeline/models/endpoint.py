@@ -177,7 +177,7 @@ class Chat:
         """Log what `requests` would cost; the first `ask` does it for its own where nobody did before."""
         cost = self.estimate(requests)
         self._announced = True
-        self._log(f"{self.name}: {cost}")
+        self._log(f"{self.name}: {cost}" if self._rules is None else f"{self.name}: rules, nothing is sent or paid")
         return cost
 
     def ask(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply | Refused]]:
@@ -213,7 +213,7 @@ class Chat:
     def _known(self, request: Request) -> Reply | Refused | None:
         """What is known without a network: the rules' reply, or the answer on disk."""
         if self._rules is not None:
-            return Reply(self._rules.reply(request.messages), None, None, cached=False, model=self.name)
+            return Reply(self._rules.reply(request.messages), 0, 0, cached=False, model=self.name)
         asked = self._asked(request)
         answer = self._cache.get(self._cache.key(asked), asked)
         return None if answer is None else read_answer(answer, cached=True)
