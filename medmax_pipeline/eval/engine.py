@@ -22,11 +22,10 @@ from medmax_pipeline.tokens.vocabulary import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     from medmax_pipeline.models.chameleon import MixedModalChameleon
+    from medmax_pipeline.models.decoding import Stepping
     from medmax_pipeline.models.vqgan import VQGAN
 
 Ids = npt.NDArray[np.uint16]
-ROWS = 32
-"""Prompts side by side while text is generated; it changes no answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +49,8 @@ class Engine:
     max_positions: int
     """Ids that prompt and reply may have together."""
     device: str
+    stepping: Stepping = "eager"
+    """How single ids are computed; `graph` is for CUDA, and untested so far."""
 
     @classmethod
     def load(
@@ -61,6 +62,7 @@ class Engine:
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 1,
+        stepping: Stepping = "eager",
     ) -> Engine:
         """Load three weights folders.
 
@@ -71,6 +73,7 @@ class Engine:
             device: `cpu`, `cuda`, or `auto` for CUDA where there is one.
             dtype: in which the transformer computes.
             threads: CPU threads of this process from now on.
+            stepping: how single ids are computed.
 
         Raises:
             WeightsError: a folder is incomplete.
@@ -92,7 +95,7 @@ class Engine:
             )
         sequencer = Sequencer(vocabulary, TextTokenizer(text_tokenizer, vocabulary))
         limit = int(network.config.max_position_embeddings)
-        return cls(network, VQGAN.load(image_tokenizer).to(place), vocabulary, sequencer, limit, place)
+        return cls(network, VQGAN.load(image_tokenizer).to(place), vocabulary, sequencer, limit, place, stepping)
 
     def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[Sequence[str]]) -> list[list[float]]:
         """Log-probability (nats) of each prompt's own options, summed over an option's ids."""
@@ -101,13 +104,13 @@ class Engine:
         known = sorted({option for choices in options for option in choices})
         ids = dict(zip(known, (each.tolist() for each in self.sequencer.text.encode_batch(known)), strict=True))
         encoded = [[ids[option] for option in choices] for choices in options]
-        return option_logprobs(self.model, [prompt.tolist() for prompt in prompts], encoded)
+        return option_logprobs(self.model, _lists(prompts), encoded, self.vocabulary.eoi)
 
     def next_logprob(self, prompts: Sequence[Ids], expected: int) -> list[float]:
         """Log-probability (nats) that `expected` is the id after each prompt."""
         from medmax_pipeline.models.generate import option_logprobs
 
-        found = option_logprobs(self.model, [prompt.tolist() for prompt in prompts], [[[expected]]] * len(prompts))
+        found = option_logprobs(self.model, _lists(prompts), [[[expected]]] * len(prompts), self.vocabulary.eoi)
         return [each[0] for each in found]
 
     def replies(self, prompts: Sequence[Ids], max_new_tokens: int, repetition_penalty: float = 1.0) -> list[str]:
@@ -116,11 +119,11 @@ class Engine:
 
         found = generate_text(
             self.model,
-            [prompt.tolist() for prompt in prompts],
+            _lists(prompts),
             self.vocabulary,
             max_new_tokens,
             repetition_penalty=repetition_penalty,
-            batch_size=ROWS,
+            stepping=self.stepping,
         )
         return [self.sequencer.text.decode(ids) for ids in found]
 
@@ -130,17 +133,18 @@ class Engine:
 
     def draw(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> npt.NDArray[np.int64]:
         """A picture's codes after each prompt: (B, N)."""
-        from medmax_pipeline.models.generate import generate_images
+        from medmax_pipeline.models.guidance import generate_images
 
         codes_BN = generate_images(
             self.model,
-            [prompt.tolist() for prompt in prompts],
+            _lists(prompts),
             self.vocabulary,
             seeds,
             temperature=how.temperature,
             top_p=how.top_p,
             cfg_text=how.cfg_text,
             cfg_image=how.cfg_image,
+            stepping=self.stepping,
         )
         return np.asarray(codes_BN.numpy(), dtype=np.int64)
 
@@ -161,3 +165,7 @@ class Engine:
         device = next(self.vqgan.parameters()).device
         pictures = [self.vqgan.decode(torch.from_numpy(codes_N)[None].to(device)).cpu().numpy() for codes_N in codes_BN]
         return to_levels(np.concatenate(pictures).transpose(0, 2, 3, 1))
+
+
+def _lists(prompts: Sequence[Ids]) -> list[list[int]]:
+    return [prompt.tolist() for prompt in prompts]

@@ -1,39 +1,47 @@
 """Answers from the transformer: how likely given options are, and text, greedily.
 
-Pictures are `guidance.py`; what a prompt looks like is `tokens/sequence.py`; how an answer is scored is `eval/`.
+Pictures are `guidance.py`, text and pictures in one answer `interleaved.py`; what a prompt looks like is
+`tokens/sequence.py`; how an answer is scored is `eval/`.
 
-B rows, V vocabulary, L predicted places.
+B prompts, R rows that have not ended, T ids of an answer, V vocabulary, L predicted places, C hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.models.decoding import Ids, Rows, Specials, by_length
-from medmax_pipeline.models.guidance import generate_images as generate_images
+from medmax_pipeline.models.decoding import Ids, Rows, Specials, Stepping, batches, prefill
 
-TOKEN_BUDGET = 8192
-"""Tokens scored in one pack."""
+LOOK_EVERY = 8
+"""Steps between two looks at whether rows have ended, where looking means waiting for a device."""
+ROWS = 64
+"""Prompts side by side; it changes no answer."""
 
 
 @torch.inference_mode()
 def option_logprobs(
-    model: MixedModalChameleon, prompts: Sequence[Ids], options: Sequence[Sequence[Ids]]
+    model: MixedModalChameleon,
+    prompts: Sequence[Ids],
+    options: Sequence[Sequence[Ids]],
+    eoi: int,
+    *,
+    batch_size: int = ROWS,
 ) -> list[list[float]]:
     """How likely each option is as the continuation of its prompt.
 
-    Prompts and options run in packs, without padding. Options that differ in their last id only share one run; so
-    options of one id cost one run a prompt.
+    Options that differ in their last id only share one run; so options of one id cost one run a prompt.
 
     Args:
         model: the transformer.
         prompts: ids up to where the option begins.
         options: for each prompt its options' ids, each at least one.
+        eoi: the end-of-image id; what several prompts begin with up to it runs once.
+        batch_size: runs side by side.
 
     Returns:
         For each prompt and option the sum of its ids' log-probabilities over the whole vocabulary, in nats.
@@ -43,49 +51,32 @@ def option_logprobs(
     """
     if len(prompts) != len(options):
         raise TokenError(f"{len(prompts)} prompts, {len(options)} lists of options; expected one list a prompt.")
-    documents: dict[tuple[int, ...], Tensor] = {}
+    asked: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
     for prompt, choices in zip(prompts, options, strict=True):
         for option in choices:
             if not len(prompt) or not len(option):
                 raise TokenError("a prompt or an option is empty; expected at least one id each.")
-            documents.setdefault((*map(int, prompt), *map(int, option[:-1])), torch.empty(0))
-    for group in _packs(list(documents)):
-        hidden_TC = _pack_states(model, group)
-        begin = 0
-        for document in group:
-            documents[document] = hidden_TC[begin : begin + len(document)]
-            begin += len(document)
+            asked.setdefault(_document(prompt, option), set()).add(tuple(map(int, option)))
+    documents = list(asked)
+    found: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+    for batch in batches(documents, eoi, batch_size):
+        given = [documents[index] for index in batch]
+        tails = [max(map(len, asked[document])) for document in given]
+        states = prefill(model, given, eoi, tails=tails).states
+        for document, state_LC in zip(given, states, strict=True):
+            logprobs_LV = model.lm_head(state_LC).float().log_softmax(dim=1)
+            for option in asked[document]:
+                targets_L1 = torch.tensor(option, device=logprobs_LV.device)[:, None]
+                found[document, option] = float(logprobs_LV[-len(option) :].gather(1, targets_L1).sum())
     return [
-        [_logprob(model, documents[(*map(int, prompt), *map(int, option[:-1]))], option) for option in choices]
+        [found[_document(prompt, option), tuple(map(int, option))] for option in choices]
         for prompt, choices in zip(prompts, options, strict=True)
     ]
 
 
-def _packs(documents: Sequence[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    group: list[tuple[int, ...]] = []
-    used = 0
-    for document in documents:
-        if group and used + len(document) > TOKEN_BUDGET:
-            yield group
-            group, used = [], 0
-        group.append(document)
-        used += len(document)
-    if group:
-        yield group
-
-
-def _pack_states(model: MixedModalChameleon, documents: Sequence[tuple[int, ...]]) -> Tensor:
-    device = model.lm_head.weight.device
-    ids_T = torch.tensor([number for document in documents for number in document], device=device)
-    positions_T = torch.cat([torch.arange(len(document)) for document in documents]).to(device)
-    bounds = torch.tensor([0, *(len(document) for document in documents)], dtype=torch.int32).cumsum(0)
-    return model.hidden_states(ids_T, positions_T, bounds.to(device))
-
-
-def _logprob(model: MixedModalChameleon, hidden_TC: Tensor, option: Ids) -> float:
-    predicted_LV = model.lm_head(hidden_TC[-len(option) :]).float().log_softmax(dim=1)
-    targets_L = torch.tensor(list(map(int, option)), device=predicted_LV.device)
-    return float(predicted_LV.gather(1, targets_L[:, None]).sum())
+def _document(prompt: Ids, option: Ids) -> tuple[int, ...]:
+    """What has to run for an option: the prompt and all of it but its last id."""
+    return (*map(int, prompt), *map(int, option[:-1]))
 
 
 @torch.inference_mode()
@@ -96,9 +87,10 @@ def generate_text(
     max_new_tokens: int,
     *,
     repetition_penalty: float = 1.0,
-    batch_size: int = 16,
+    batch_size: int = ROWS,
+    stepping: Stepping = "eager",
 ) -> list[list[int]]:
-    """The likeliest text, id by id, after each prompt.
+    """The likeliest text, id by id, after each prompt. One id costs one run of the prompt and nothing more.
 
     Only text ids and the end may come; no image code, no other special.
 
@@ -110,6 +102,7 @@ def generate_text(
         repetition_penalty: divides the logits of ids seen in prompt or answer (multiplies negative ones); 1 for none.
             The published inference code uses 1.2, over the prompt too.
         batch_size: prompts side by side; it changes no answer.
+        stepping: how single ids are computed.
 
     Returns:
         For each prompt the answer's ids, without the end.
@@ -117,45 +110,83 @@ def generate_text(
     Raises:
         TokenError: a prompt is empty or leaves no room in the model's positions.
     """
-    allowed_V = torch.full((model.config.vocab_size,), float("-inf"), device=model.lm_head.weight.device)
-    allowed_V[torch.from_numpy(vocabulary.text_ids.copy())] = 0.0
-    allowed_V[vocabulary.eos] = 0.0
+    allowed_V = text_bias(model, vocabulary)
     answers: list[list[int]] = [[] for _ in prompts]
-    for batch in by_length(prompts, batch_size):
-        texts = _greedy([prompts[i] for i in batch], model, vocabulary, max_new_tokens, repetition_penalty, allowed_V)
-        for index, text in zip(batch, texts, strict=True):
-            answers[index] = text
+    for batch in batches(prompts, vocabulary.eoi, batch_size, max_new_tokens):
+        given = [prompts[index] for index in batch]
+        penalty = Penalty(model, given, repetition_penalty)
+        rows = Rows(model, given, max_new_tokens, vocabulary.eoi, stepping=stepping)
+        said_BT = _greedy(rows, len(given), max_new_tokens, penalty, allowed_V, vocabulary.eos)
+        for index, said in zip(batch, said_BT.tolist(), strict=True):
+            answers[index] = said[: said.index(vocabulary.eos)] if vocabulary.eos in said else said
     return answers
 
 
-def _greedy(
-    prompts: Sequence[Ids],
-    model: MixedModalChameleon,
-    vocabulary: Specials,
-    max_new_tokens: int,
-    penalty: float,
-    allowed_V: Tensor,
-) -> list[list[int]]:
-    rows = Rows(model, prompts, max_new_tokens, vocabulary.pad)
-    seen_BV = torch.zeros_like(rows.logits_BV, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        seen_BV[row, torch.tensor(list(map(int, prompt)), device=seen_BV.device)] = True
-    texts: list[list[int]] = [[] for _ in prompts]
-    open_rows = set(range(len(prompts)))
-    for step in range(max_new_tokens):
-        logits_BV = rows.logits_BV
-        if penalty != 1.0:
-            weakened_BV = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
-            logits_BV = torch.where(seen_BV, weakened_BV, logits_BV)
-        next_B = (logits_BV + allowed_V).argmax(dim=1)
-        seen_BV.scatter_(1, next_B[:, None], True)
-        for row, number in enumerate(next_B.tolist()):
-            if row in open_rows and number == vocabulary.eos:
-                open_rows.discard(row)
-            elif row in open_rows:
-                texts[row].append(number)
-        if not open_rows:
+def _greedy(rows: Rows, count: int, steps: int, penalty: Penalty, allowed_V: Tensor, eos: int) -> Tensor:
+    """(B, T) ids; what follows an end is the end. Rows that have ended leave the batch when half of it has."""
+    device = allowed_V.device
+    said_BT = torch.full((count, steps), eos, device=device)
+    owners_R = torch.arange(count, device=device)
+    ended_R = torch.zeros(count, dtype=torch.bool, device=device)
+    every = 1 if device.type == "cpu" else LOOK_EVERY
+    for step in range(steps):
+        next_R = (penalty.on(rows.logits()) + allowed_V).argmax(dim=1).masked_fill_(ended_R, eos)
+        said_BT[owners_R, step] = next_R
+        ended_R = next_R == eos
+        if step + 1 == steps:
             break
-        if step + 1 < max_new_tokens:
-            rows.append(next_B)
-    return texts
+        if step % every == 0:
+            going = (~ended_R).nonzero().squeeze(1)
+            if not len(going):
+                break
+            if 2 * len(going) <= len(ended_R):
+                rows.keep(going)
+                penalty.keep(going)
+                owners_R, next_R, ended_R = owners_R[going], next_R[going], ended_R[going]
+        penalty.add(next_R)
+        rows.append(next_R)
+    return said_BT
+
+
+def text_bias(model: MixedModalChameleon, vocabulary: Specials) -> Tensor:
+    """(V,) what is added to logits where text is due: 0 for text and the end, minus infinity for all else."""
+    allowed_V = torch.full((model.config.vocab_size,), float("-inf"), device=model.lm_head.weight.device)
+    allowed_V[torch.from_numpy(vocabulary.text_ids.copy())] = 0.0
+    allowed_V[vocabulary.eos] = 0.0
+    return allowed_V
+
+
+class Penalty:
+    """The repetition penalty of the published inference code: over all ids of prompt and answer, also for greedy text.
+
+    Args:
+        model: the transformer.
+        prompts: the rows' ids so far.
+        factor: divides positive logits of ids that were seen, multiplies negative ones; 1 for none.
+    """
+
+    def __init__(self, model: MixedModalChameleon, prompts: Sequence[Ids], factor: float) -> None:
+        self._factor = factor
+        self._seen_RV: Tensor | None = None
+        if factor != 1.0:
+            seen = torch.zeros(len(prompts), model.config.vocab_size, dtype=torch.bool)
+            for row, prompt in enumerate(prompts):
+                seen[row, torch.tensor(prompt, dtype=torch.int64)] = True
+            self._seen_RV = seen.to(model.lm_head.weight.device)
+
+    def on(self, logits_RV: Tensor) -> Tensor:
+        """The weakened logits; the same ones without a penalty."""
+        if self._seen_RV is None:
+            return logits_RV
+        weakened = torch.where(logits_RV > 0, logits_RV / self._factor, logits_RV * self._factor)
+        return torch.where(self._seen_RV, weakened, logits_RV)
+
+    def add(self, ids_R: Tensor) -> None:
+        """Each row's newest id."""
+        if self._seen_RV is not None:
+            self._seen_RV.scatter_(1, ids_R[:, None], True)
+
+    def keep(self, rows_R: Tensor) -> None:
+        """Go on with these rows alone."""
+        if self._seen_RV is not None:
+            self._seen_RV = self._seen_RV[rows_R]

@@ -12,13 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.models.decoding import Ids, Rows, Specials, by_length
+from medmax_pipeline.models.decoding import Ids, Rows, Specials, Stepping, batches
+
+ITEMS = 48
+"""Pictures side by side; it changes none."""
+CONTEXTS = 3
+"""Rows of an item at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,7 @@ def contexts(prompt: Ids, vocabulary: Specials, cfg_text: float, cfg_image: floa
     full = tuple(map(int, prompt))
     full = full if full and full[-1] == vocabulary.boi else (*full, vocabulary.boi)
     codes = range(vocabulary.first_code, vocabulary.first_code + vocabulary.codebook_size)
-    kept = {vocabulary.bos, vocabulary.boi, vocabulary.eoi} | ({vocabulary.sep} if keep_sep else set())
-    pictured = tuple(number for number in full if number in kept or number in codes)
+    pictured = pictures_of(full, vocabulary, keep_sep=keep_sep)
     empty = (vocabulary.bos, *((vocabulary.sep,) if keep_sep else ()), vocabulary.boi)
     mixed: list[tuple[tuple[int, ...], float]] = [(full, cfg_text)]
     if any(number in codes for number in full):
@@ -57,6 +62,13 @@ def contexts(prompt: Ids, vocabulary: Specials, cfg_text: float, cfg_image: floa
     for ids, weight in mixed:
         weights[ids] = weights.get(ids, 0.0) + weight
     return [Context(ids, weight) for ids, weight in weights.items() if weight != 0.0]
+
+
+def pictures_of(ids: Ids, vocabulary: Specials, *, keep_sep: bool = False) -> tuple[int, ...]:
+    """Begin, picture marks and codes of a sequence, and its separators where asked."""
+    codes = range(vocabulary.first_code, vocabulary.first_code + vocabulary.codebook_size)
+    kept = {vocabulary.bos, vocabulary.boi, vocabulary.eoi} | ({vocabulary.sep} if keep_sep else set())
+    return tuple(number for number in map(int, ids) if number in kept or number in codes)
 
 
 @torch.inference_mode()
@@ -71,7 +83,8 @@ def generate_images(
     cfg_text: float = 3.0,
     cfg_image: float = 1.2,
     keep_sep: bool = False,
-    batch_size: int = 16,
+    batch_size: int = ITEMS,
+    stepping: Stepping = "eager",
 ) -> Tensor:
     """One picture after each prompt, as codes. The end-of-image id follows by definition and is not returned.
 
@@ -86,6 +99,7 @@ def generate_images(
         cfg_image: guidance by the prompt's pictures; the published 1.2.
         keep_sep: see `contexts`.
         batch_size: items side by side.
+        stepping: how single ids are computed.
 
     Returns:
         (B, N) int64 codes, 0 to K-1, on the CPU.
@@ -96,16 +110,23 @@ def generate_images(
     if len(prompts) != len(seeds):
         raise TokenError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected one seed an item.")
     codes_BN = torch.empty((len(prompts), vocabulary.codes_per_image), dtype=torch.int64)
-    for batch in by_length(prompts, batch_size):
+    for batch in batches(prompts, vocabulary.eoi, batch_size, CONTEXTS * vocabulary.codes_per_image):
         mixes = [contexts(prompts[i], vocabulary, cfg_text, cfg_image, keep_sep=keep_sep) for i in batch]
-        draws = torch.stack([_uniform(seeds[i], vocabulary.codes_per_image) for i in batch])
-        codes_BN[batch] = _draw(model, mixes, draws, vocabulary, temperature, top_p)
+        draws = torch.stack([uniform(seeds[i], vocabulary.codes_per_image) for i in batch])
+        codes_BN[batch] = _draw(model, mixes, draws, vocabulary, Nucleus(temperature, top_p), stepping)
     return codes_BN
 
 
-def _uniform(seed: int, count: int) -> Tensor:
+def uniform(seed: int, count: int) -> Tensor:
     """An item's chance: (count,) float64 in [0, 1), one a code."""
     return torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Nucleus(NamedTuple):
+    """How codes are drawn from their logits."""
+
+    temperature: float
+    top_p: float
 
 
 def _draw(
@@ -113,24 +134,27 @@ def _draw(
     mixes: Sequence[Sequence[Context]],
     draws_BN: Tensor,
     vocabulary: Specials,
-    temperature: float,
-    top_p: float,
+    how: Nucleus,
+    stepping: Stepping,
 ) -> Tensor:
-    flat = [context for mix in mixes for context in mix]
-    owners_R = torch.tensor([item for item, mix in enumerate(mixes) for _ in mix])
-    weights_R = torch.tensor([context.weight for context in flat], dtype=torch.float64)
-    rows = Rows(model, [context.ids for context in flat], vocabulary.codes_per_image - 1, vocabulary.pad)
+    """(B, N) codes on the CPU; nothing waits for a device before the last one."""
+    device = model.lm_head.weight.device
+    flat = [(item, context) for item, mix in enumerate(mixes) for context in mix]
+    owners_R = torch.tensor([item for item, _ in flat], device=device)
+    mixing_BR = torch.zeros(len(mixes), len(flat), dtype=torch.float64)
+    for row, (item, context) in enumerate(flat):
+        mixing_BR[item, row] = context.weight
+    mixing_BR, draws_BN = mixing_BR.to(device), draws_BN.to(device)
+    room = vocabulary.codes_per_image - 1
+    rows = Rows(model, [context.ids for _, context in flat], room, vocabulary.eoi, stepping=stepping)
     first, count = vocabulary.first_code, vocabulary.codebook_size
     codes_NB = []
     for place in range(vocabulary.codes_per_image):
-        logits_RK = rows.logits_BV[:, first : first + count].double().cpu()
-        mixed_BK = torch.zeros(len(mixes), count, dtype=torch.float64)
-        mixed_BK.index_add_(0, owners_R, logits_RK * weights_R[:, None])
-        codes_B = nucleus(mixed_BK, draws_BN[:, place], temperature, top_p)
-        codes_NB.append(codes_B)
-        if place + 1 < vocabulary.codes_per_image:
-            rows.append(codes_B[owners_R] + first)
-    return torch.stack(codes_NB, dim=1)
+        mixed_BK = mixing_BR @ rows.logits(first, count).double()
+        codes_NB.append(nucleus(mixed_BK, draws_BN[:, place], *how))
+        if place < room:
+            rows.append(codes_NB[-1][owners_R] + first)
+    return torch.stack(codes_NB, dim=1).cpu()
 
 
 def nucleus(logits_BK: Tensor, draws_B: Tensor, temperature: float, top_p: float) -> Tensor:

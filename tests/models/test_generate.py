@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import StaticCache
 
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.models.chameleon import MixedModalChameleon
@@ -36,9 +35,11 @@ def logprob_by_hand(model: MixedModalChameleon, prompt: list[int], option: list[
     return sum(float(logits[len(prompt) - 1 + place, number]) for place, number in enumerate(option))
 
 
-def test_option_logprobs_equal_plain_forwards(model: MixedModalChameleon, prompts: list[list[int]]) -> None:
+def test_option_logprobs_equal_plain_forwards(
+    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
+) -> None:
     options = [[[60], [61]], [[60, 70, 80], [61]], [[62, 63]], [[60, 70], [60, 71], [60]]]
-    found = option_logprobs(model, prompts, options)
+    found = option_logprobs(model, prompts, options, vocabulary.eoi)
     expected = [
         [logprob_by_hand(model, prompt, option) for option in choices]
         for prompt, choices in zip(prompts, options, strict=True)
@@ -48,19 +49,23 @@ def test_option_logprobs_equal_plain_forwards(model: MixedModalChameleon, prompt
         assert row == pytest.approx(wanted, abs=1e-3)
 
 
-def test_option_logprobs_do_not_depend_on_the_batch(model: MixedModalChameleon, prompts: list[list[int]]) -> None:
+def test_option_logprobs_do_not_depend_on_the_batch(
+    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
+) -> None:
     options = [[[60], [61, 62]]] * 4
-    together = option_logprobs(model, prompts, options)
-    alone = [option_logprobs(model, [prompt], options[:1])[0] for prompt in prompts]
+    together = option_logprobs(model, prompts, options, vocabulary.eoi)
+    alone = [option_logprobs(model, [prompt], options[:1], vocabulary.eoi)[0] for prompt in prompts]
     for row, wanted in zip(together, alone, strict=True):
         assert row == pytest.approx(wanted, abs=1e-4)
 
 
-def test_an_empty_option_is_refused(model: MixedModalChameleon, prompts: list[list[int]]) -> None:
+def test_an_empty_option_is_refused(
+    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
+) -> None:
     with pytest.raises(TokenError, match="empty"):
-        option_logprobs(model, prompts[:1], [[[]]])
+        option_logprobs(model, prompts[:1], [[[]]], vocabulary.eoi)
     with pytest.raises(TokenError, match="one list a prompt"):
-        option_logprobs(model, prompts, [[[60]]])
+        option_logprobs(model, prompts, [[[60]]], vocabulary.eoi)
 
 
 @torch.no_grad()
@@ -209,10 +214,3 @@ def test_nucleus_keeps_the_likeliest_code_however_small_top_p() -> None:
     draws = torch.tensor([0.999999], dtype=torch.float64)
     assert nucleus(logits, draws, 0.7, 1e-9).tolist() == [1]
     assert nucleus(logits, draws, 1e-3, 1.0).tolist() == [1]
-
-
-def test_cache_class_holds_exactly_the_asked_slots(model: MixedModalChameleon) -> None:
-    cache = StaticCache(config=model.config, max_cache_len=9)
-    mask = torch.ones(1, 1, 3, 9, dtype=torch.bool).tril()
-    model(input_ids=torch.tensor([[0, 40, 41]]), attention_mask=mask, past_key_values=cache, use_cache=True)
-    assert cache.layers[0].keys.shape[2] == 9
