@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from medmax_pipeline.config import Curation
-from medmax_pipeline.curation import DECISIONS
+from medmax_pipeline.curation import DECISIONS, licence, single_image, split
+from medmax_pipeline.curation.instructions import Formatter, forms
+from medmax_pipeline.curation.phrases import Templates, read_templates
+from medmax_pipeline.files import Json
+from medmax_pipeline.sources import SOURCES
+from medmax_pipeline.sources import source as record_of
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 from medmax_pipeline.withdrawal import PARAMETER, parameters
 
@@ -19,7 +24,7 @@ DUPLICATES_VERSION: Final = "1"
 """Raise it when the same samples would be judged otherwise."""
 LEAKAGE_VERSION: Final = "1"
 """Raise it when the same pictures would be judged otherwise."""
-CURATED_VERSION: Final = "1"
+CURATED_VERSION: Final = "2"
 """Raise it when the same verdicts would give other samples: order of decisions, instruction forms."""
 
 
@@ -82,38 +87,81 @@ def curated_step(source: str, curation: Curation) -> Step:
 
     Args:
         source: the source's key.
-        curation: which decisions are taken, and the shares of the forms.
+        curation: which decisions are taken, and the forms.
+
+    Raises:
+        ConfigError: the licences, templates or held-out shares name what does not exist.
     """
-    needs = [Need(f"{source}/samples")]
-    if curation.leakage != "off":
-        needs.append(Need("leakage", source))
-    if curation.duplicates != "off":
-        needs.append(Need("duplicates", source))
+    record = record_of(source)
+    stay = licence.admitted(curation.licences, {one.licence.name for one in SOURCES.values()})
+    held_out = split.held_out_share(curation.hold_out, record)
+    formed = formatter(curation, record.placeholder)
+    modes = across_modes(curation)
+    taken = tuple(decision for decision, mode in modes.items() if mode != "off")
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.curation import curated
 
-        verdicts: dict[str, curated.Verdict] = {}
-        for decision in DECISIONS:
-            if decision == PARAMETER:
-                verdicts |= curated.read_withdrawn(ctx.inputs[f"{source}/samples"].folder, ctx.params)
-            elif decision in ctx.inputs:
-                found = curated.READERS[decision](ctx.inputs[decision].folder / f"{source}.parquet")
-                verdicts = found | verdicts  # the earlier decision's reason stands
-        return curated.curate(ctx.inputs[f"{source}/samples"].folder, verdicts, curation, ctx.out)
+        samples = ctx.inputs[f"{source}/samples"].folder
+        here: dict[str, curated.Decide] = {
+            PARAMETER: curated.withdrawn(samples, ctx.params),
+            "licence": lambda sample: licence.decide(sample, stay),
+            "split": lambda sample: split.decide(sample, held_out),
+        }
+        if curation.single_image:
+            here["single_image"] = single_image.decide
+        for decision in taken:
+            part = ctx.inputs[decision].folder / f"{source}.parquet"
+            here[decision] = curated.by_id(curated.READERS[decision](part))
+        asked = [here[decision] for decision in DECISIONS if decision in here]
+        return curated.curate(samples, asked, formed, ctx.out, ctx.landing)
 
     return Step(
         key=f"{source}/curated",
         run=run,
         code_version=CURATED_VERSION,
-        needs=tuple(needs),
+        needs=(Need(f"{source}/samples"), *(Need(decision, source) for decision in taken)),
         params={
-            "leakage": curation.leakage,
-            "duplicates": curation.duplicates,
-            "generation_share": curation.generation_share,
-            "radiograph_share": curation.radiograph_share,
+            **modes,
+            "licences": [*sorted(stay)] if stay is not None else [],
+            "single_image": curation.single_image,
+            "held_out": held_out,
+            **form_params(curation, formed.templates),
         },
         withdrawn=lambda store, inputs: parameters(store, [inputs[f"{source}/samples"]], "train"),
         group=source,
         description="Training samples that survive, in the form in which they teach, and the funnel of the others.",
     )
+
+
+def across_modes(curation: Curation) -> dict[str, str]:
+    """How each decision that looks across sources is taken on a source."""
+    return {"leakage": curation.leakage, "duplicates": curation.duplicates}
+
+
+def formatter(curation: Curation, placeholder: str) -> Formatter:
+    """What puts the samples of a source into their form.
+
+    Args:
+        curation: shares, template set and the form of answers.
+        placeholder: what the adapter says for the user where the publisher says nothing.
+    """
+    return Formatter(
+        forms(curation.generation_share, curation.radiograph_share),
+        read_templates(curation.templates),
+        curation.evaluation_phrase_share,
+        curation.mcq_answer,
+        placeholder,
+    )
+
+
+def form_params(curation: Curation, templates: Templates) -> dict[str, Json]:
+    """What of the build decides on forms; the set's digest stands for its words."""
+    return {
+        "generation_share": curation.generation_share,
+        "radiograph_share": curation.radiograph_share,
+        "templates": templates.name,
+        "templates_digest": templates.digest,
+        "evaluation_phrase_share": curation.evaluation_phrase_share,
+        "mcq_answer": curation.mcq_answer,
+    }

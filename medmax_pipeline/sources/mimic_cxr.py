@@ -209,6 +209,7 @@ SOURCE = Source(
     split_rule="publisher's, by patient: train is train, test is eval, validate is left out",
     rows=rows,
     adapt=adapt,
+    placeholder=PROMPT,
     example={
         "dicom_id": "00000001-00000002-00000003-00000004-00000005",
         "study_id": "50000001",

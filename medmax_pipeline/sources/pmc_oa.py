@@ -110,6 +110,7 @@ _PART = Source(
     split_rule=f"ours: {HELD_OUT_PERCENT} % of the articles, by the hash of the PMC id, are eval",
     rows=rows,
     adapt=adapt,
+    placeholder=PROMPT,
     example={"image": "PMC0000001_Fig3_4.jpg", "caption": "A. Axial T2-weighted image of the knee."},
 )
 _BETA = replace(

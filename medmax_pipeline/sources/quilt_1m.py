@@ -140,6 +140,7 @@ SOURCE = Source(
     split_rule="publisher's: split val is eval, by row",
     rows=rows,
     adapt=adapt,
+    placeholder=PROMPT,
     example={
         "": "0",
         "caption": "Here we see glands with mild atypia.",

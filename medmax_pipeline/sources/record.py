@@ -166,6 +166,8 @@ class Source:
     """One invented row in the upstream's shape, joined columns included."""
     splits: tuple[Split, ...] = ("train", "eval")
     """What its samples are for."""
+    placeholder: str = ""
+    """What the adapter says for the user where the publisher has no words; curation phrases it by its templates."""
     shared_folder: str = ""
     """Name of the landing folder where several sources are cut out of the same files; empty: the key."""
     variants: Mapping[str, Source] = field(default_factory=dict)

@@ -21,3 +21,15 @@ def hash_split(source: str, group: str, held_out_percent: int) -> Split:
     """
     number = int(hashlib.sha256(f"{source}:{group}".encode()).hexdigest()[:8], 16)
     return "eval" if number % 100 < held_out_percent else "train"
+
+
+def held_out(source: str, image_id: str, share: float) -> bool:
+    """Whether a build holds an image of a source without a split out for evaluation, from the image's id alone.
+
+    Args:
+        source: key of the source.
+        image_id: of the sample's first image, so that all samples that show it are on one side.
+        share: of the images, 0 to 1.
+    """
+    number = int(hashlib.sha256(f"{source}:held-out:{image_id}".encode()).hexdigest()[:13], 16)
+    return number < share * 16**13

@@ -80,7 +80,8 @@ def own(tmp_path: Path) -> House:
 
 def test_leaks_across_and_within_sources_are_dropped_by_name(house: House) -> None:
     assert house.need("pmc_oa/curated").manifest.counts.dropped == {"leak_same_file": 1, "leak_same_pixels": 1}
-    assert house.need("vqa_rad/curated").manifest.counts.dropped == {"duplicate_exact": 1, "leak_same_file": 1}
+    dropped = house.need("vqa_rad/curated").manifest.counts.dropped
+    assert dropped == {"duplicate_exact": 1, "evaluation_row": 2, "leak_same_file": 1}
 
 
 def test_no_evaluation_picture_is_left_in_training(house: House) -> None:
@@ -91,9 +92,9 @@ def test_no_evaluation_picture_is_left_in_training(house: House) -> None:
             assert not evaluated & set(sample.images)
 
 
-def test_the_funnel_counts_training_samples_only(house: House) -> None:
+def test_the_funnel_of_a_source_begins_with_all_its_samples(house: House) -> None:
     counts = house.need("vqa_rad/curated").manifest.counts
-    assert (counts.taken, counts.kept) == (3, 1)
+    assert (counts.taken, counts.kept) == (house.need("vqa_rad/samples").manifest.counts.kept, 1) == (5, 1)
     assert house.need("leakage").manifest.counts.taken == 6
 
 
@@ -131,7 +132,7 @@ def test_a_share_reruns_the_curated_steps_alone(own: House) -> None:
 def test_off_lets_leaks_pass_and_is_written_down(own: House) -> None:
     own.build(leakage="off", duplicates="off")
     manifest = own.need("vqa_rad/curated").manifest
-    assert (manifest.counts.taken, manifest.counts.kept) == (3, 3)
+    assert (manifest.counts.taken, manifest.counts.dropped) == (5, {"evaluation_row": 2})
     assert manifest.params["leakage"] == manifest.params["duplicates"] == "off"
     assert [entry.key for entry in manifest.inputs] == ["vqa_rad/samples"]
     assert own.need("leakage").manifest.summary["planted_recall"] is None
@@ -144,7 +145,7 @@ def test_a_leak_that_is_a_duplicate_too_is_counted_as_a_leak(tmp_path: Path) -> 
     lay_vqa_rad(house.landing, [*questions, held_out], {"a.jpg": picture(1)})
     house.build()
     assert house.need("duplicates").manifest.counts.dropped == {"duplicate_exact": 1}
-    assert house.need("vqa_rad/curated").manifest.counts.dropped == {"leak_same_file": 2}
+    assert house.need("vqa_rad/curated").manifest.counts.dropped == {"evaluation_row": 1, "leak_same_file": 2}
 
 
 def test_licences_and_credentials_are_those_of_the_rows(house: House) -> None:
