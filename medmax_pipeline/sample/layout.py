@@ -62,7 +62,8 @@ class Placed:
     split: Split
     """Side of the publisher's own split on which it was placed."""
     planted: str
-    """`leak` or `near_leak` for an evaluation picture put into training, `twin` for one that lies in two sources."""
+    """`leak` or `near_leak` for an evaluation picture put into training, `twin` for one that lies in two sources,
+    `chart` for a statistical figure."""
     name: str
 
 

@@ -29,7 +29,9 @@ Modality = Literal[
     "fundus photograph",
     "nuclear medicine",
     "phase microscopy",
+    "chart",
 ]
+"""What is shown; a chart is drawn and in no package."""
 LicenceClass = Literal["A", "B"]
 """A: the picture itself is CC0, public domain or permissive. B: covered by its package's permissive licence."""
 Tone = Literal["", "green channel", "brown stain"]

@@ -3,8 +3,8 @@
 One invented article a group; its id is searched so that the source's own hold-out rule (by the hash of the
 PMC id) puts it on the side where the group belongs. The faults: empty and NaN captions, a row without its member, a
 member without a row, one that cannot be decoded, palette and RGBA pictures renamed `.jpg`. Planted for curation: an
-article that shows evaluation pictures of VQA-RAD again without loss (same pixels, other bytes) and scaled down, and
-pictures that VQA-RAD's training side holds too (same bytes).
+article that shows evaluation pictures of VQA-RAD again without loss (same pixels, other bytes) and scaled down,
+pictures that VQA-RAD's training side holds too (same bytes), and an article of charts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Final
 from PIL import Image
 
 from medmax_pipeline.records import Split
+from medmax_pipeline.sample.charts import PLANTED, chart, chart_caption
 from medmax_pipeline.sample.layout import Tree, jpeg, png, zipped
 from medmax_pipeline.sample.layouts import Layout, spread
 from medmax_pipeline.sample.pictures import Picture
@@ -34,6 +35,7 @@ PANELS: Final = 4
 EXACT_LEAKS: Final = 6
 NEAR_LEAKS: Final = 4
 TWINS: Final = 5
+CHARTS: Final = 8
 PHRASES: Final[Mapping[str, str]] = {
     "CT": "CT image",
     "MRI": "MRI image",
@@ -91,6 +93,8 @@ def pmc_oa(pictures: Sequence[Picture], asked: Sequence[Picture]) -> Tree:
             tree.place(picture, data, ARCHIVE, member=FOLDER + name)
     _plant(tree, articles, asked)
     _faulty(tree, articles, pictures)
+    if pictures:
+        _plant_charts(tree, articles)
     tree.files[ARCHIVE] = zipped(articles.members)
     tree.files[CAPTIONS] = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in articles.rows).encode()
     return tree
@@ -155,6 +159,14 @@ def _faulty(tree: Tree, articles: Articles, pictures: Sequence[Picture]) -> None
             tree.place(picture, data, ARCHIVE, member=FOLDER + name)
     articles.rows.append({"image": f"{article}_Fig9_0.jpg", "caption": "A row whose member is missing."})
     articles.members[f"{FOLDER}{article}_Fig9_1.jpg"] = jpeg(image.resize((120, 120)))
+
+
+def _plant_charts(tree: Tree, articles: Articles) -> None:
+    article = articles.new("train")
+    for place in range(CHARTS):
+        data = jpeg(chart(PLANTED + place).image())
+        name = articles.add(article, place, data, chart_caption(PLANTED + place))
+        tree.place(chart(PLANTED + place), data, ARCHIVE, member=FOLDER + name, planted="chart")
 
 
 LAYOUT = Layout("pmc_oa", lambda pool: pmc_oa(pool.own, pool.asked))

@@ -125,6 +125,16 @@ def test_twins_are_byte_equal_to_pictures_of_the_other_source(laid: Laid) -> Non
     assert {placed.image_id for placed in twins} <= asked
 
 
+def test_planted_charts_lie_in_training_under_true_captions(laid: Laid, made: Ingested) -> None:
+    charts = [placed for placed in laid.report.placed if (placed.source, placed.planted) == ("pmc_oa", "chart")]
+    assert len(charts) == 8
+    assert {placed.image_flag for placed in charts} == {"synthetic"}
+    shown = {sample.images[0]: sample for sample in made.samples}
+    captions = [shown[placed.image_id].turns[-1].text for placed in charts]
+    assert {shown[placed.image_id].split for placed in charts} == {"train"}
+    assert [caption.split()[0] for caption in captions[:4]] == ["Bar", "Line", "Scatter", "Kaplan-Meier"]
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_captions_name_modality_and_body_part(every: list[Picture], place: int) -> None:
     for picture in every:

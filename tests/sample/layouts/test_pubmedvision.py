@@ -34,12 +34,12 @@ def rows(laid: Laid, name: str) -> Rows:
 
 
 def test_every_description_is_kept_dropped_or_quarantined_by_name(described: Ingested) -> None:
-    assert described.figures == (7, {"several_images": 1}, {"image_missing": 1})
+    assert described.figures == (7 + 4, {"several_images": 1}, {"image_missing": 1})
     assert {(sample.split, sample.kind) for sample in described.samples} == {("train", "captioning")}
 
 
 def test_every_chat_is_kept_dropped_or_quarantined_by_name(asked: Ingested) -> None:
-    assert asked.figures == (7, {"several_images": 1, "turn_empty": 1}, {"image_missing": 1})
+    assert asked.figures == (7 + 4, {"several_images": 1, "turn_empty": 1}, {"image_missing": 1})
     assert {(sample.split, sample.kind) for sample in asked.samples} == {("train", "visual_chat")}
 
 
@@ -48,7 +48,7 @@ def test_the_variant_keeps_the_row_of_two_pictures(laid: Laid, tmp_path: Path, k
     made = ingested(tmp_path, laid.landing, key, "multi_image")
     (both,) = [sample for sample in made.samples if len(sample.images) == 2]
     assert both.turns[0].text.startswith("<image><image>")
-    assert made.figures[0] == 8
+    assert made.figures[0] == 8 + 4
 
 
 def test_no_text_marks_a_picture(laid: Laid) -> None:
@@ -60,7 +60,7 @@ def test_equal_numbers_show_the_same_figure_in_both_files(laid: Laid, described:
         {row["id"].rpartition("_")[2]: row["image"] for row in rows(laid, name)} for name in (ALIGNMENT, INSTRUCTION)
     ]
     shared = pictures[0].keys() & pictures[1].keys()
-    assert len(shared) == 8
+    assert len(shared) == 8 + 4
     assert all(pictures[0][number] == pictures[1][number] for number in shared)
     assert described.images.keys() == asked.images.keys()
 
@@ -101,3 +101,10 @@ def test_pictures_unpacked_without_their_folders_do_as_well(laid: Laid, asked: I
 
 def test_without_pictures_the_folder_is_empty_and_whole() -> None:
     assert LAYOUT.lay(Pool((), ())).files.keys() == {ALIGNMENT, INSTRUCTION, *FOLDERS}
+
+
+def test_planted_charts_have_a_caption_and_a_chat(laid: Laid, described: Ingested, asked: Ingested) -> None:
+    placed = [each for each in laid.report.placed if (each.source, each.planted) == ("pubmedvision", "chart")]
+    assert len({each.image_id for each in placed}) == 4
+    for made in (described, asked):
+        assert sum(sample.images[0] in {each.image_id for each in placed} for sample in made.samples) == 4
