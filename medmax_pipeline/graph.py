@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from medmax_pipeline.config import Build, Settings
+from medmax_pipeline.curation.split import held_out_share
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, leakage_step
 from medmax_pipeline.eval.steps import eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
@@ -90,7 +91,7 @@ def _all(settings: Settings) -> Iterator[Step]:
         variant = build.variants.get(key, "")
         record = source(key, variant)
         yield raw_step(record, corpus, variant, build.pins.get(key, ""))
-        yield samples_step(record, variant)
+        yield samples_step(record, variant, held_out_share(build.curation.hold_out, record))
     yield duplicates_step(build.sources, build.curation.duplicates)
     yield leakage_step(build.sources, build.curation.leakage)
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]

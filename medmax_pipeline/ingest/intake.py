@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,7 @@ from medmax_pipeline.ingest.index import Fault, Index
 from medmax_pipeline.ingest.tables import TableWriter, of_schema, open_table
 from medmax_pipeline.records import Counts, Draft, Drop, Left, Origin, Sample, sample_id
 from medmax_pipeline.sources.record import Row, Source
+from medmax_pipeline.sources.splits import held_out
 
 SAMPLES: Final = "samples.parquet"
 IMAGES: Final = "images.parquet"
@@ -63,7 +65,13 @@ class Intake:
     """Takes units in order, writes each to its table, and counts."""
 
     def __init__(
-        self, source: Source, digests: Mapping[str, str], index: Index, described: Described, tables: Tables
+        self,
+        source: Source,
+        digests: Mapping[str, str],
+        index: Index,
+        described: Described,
+        tables: Tables,
+        hold_out: float = 0.0,
     ) -> None:
         """Args:
         source: the source's record.
@@ -71,12 +79,14 @@ class Intake:
         index: where pictures lie.
         described: what they hold, for all that any unit names.
         tables: take what comes.
+        hold_out: share of the images whose rows become evaluation rows, for a source without a split.
         """
         self._source = source
         self._digests = digests
         self._index = index
         self._described = described
         self._tables = tables
+        self._hold_out = hold_out
         self._keys: dict[bytes, bytes] = {}
         self.taken = 0
         self.dropped: Counter[str] = Counter()
@@ -106,6 +116,8 @@ class Intake:
 
     def _place(self, unit: Unit, draft: Draft, pictures: Sequence[tuple[int, Probe]]) -> None:
         ids = tuple(picture.image_id for _, picture in pictures)
+        if self._hold_out and ids and held_out(self._source.key, ids[0], self._hold_out):
+            draft = replace(draft, split="eval")
         identity = sample_id(self._source.key, draft, ids)
         key = bytes.fromhex(sha256_bytes(draft.key.encode()))[:KEY_BYTES]
         known = self._keys.setdefault(key, mine := bytes.fromhex(identity))

@@ -93,13 +93,14 @@ class Reading:
         return self._progress.done
 
 
-def make_samples(source: Source, run: Run, code_version: str) -> Outcome:
+def make_samples(source: Source, run: Run, code_version: str, hold_out: float = 0.0) -> Outcome:
     """Write samples, images, drops and quarantine of one source.
 
     Args:
         source: its record.
         run: holds the source's published raw artifact, and what was published of the samples so far.
         code_version: of this step; pictures are taken over only from what the same version published.
+        hold_out: share of the images whose rows become evaluation rows, for a source without a split.
 
     Raises:
         ArchiveError: a table or an archive cannot be read on.
@@ -116,7 +117,7 @@ def make_samples(source: Source, run: Run, code_version: str) -> Outcome:
         _describe(described, source.key, raw, digests, index, files, run, code_version)
         second = Reading(source, rows, index, Progress(f"{source.key}: writing", "rows", run.log))
         with open_tables(run.out) as tables:
-            intake = Intake(source, digests, index, described, tables)
+            intake = Intake(source, digests, index, described, tables, hold_out)
             for unit, places in second:
                 intake.take(unit, places)
             if second.mark != first.mark:

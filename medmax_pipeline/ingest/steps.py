@@ -69,25 +69,26 @@ def _variant(variant: str) -> dict[str, Json]:
     return {"variant": variant} if variant else {}
 
 
-def samples_step(source: Source, variant: str = "") -> Step:
+def samples_step(source: Source, variant: str = "", hold_out: float = 0.0) -> Step:
     """A source's rows as samples, its pictures opened and hashed in place.
 
     Args:
         source: the source's record, of that variant.
         variant: name of the variant, or empty.
+        hold_out: share of the images whose rows become evaluation rows, for a source without a split.
     """
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.ingest.samples import make_samples
 
-        return make_samples(source, ctx, SAMPLES_VERSION)
+        return make_samples(source, ctx, SAMPLES_VERSION, hold_out)
 
     return Step(
         key=f"{source.key}/samples",
         run=run,
         code_version=SAMPLES_VERSION,
         needs=(Need(f"{source.key}/raw"),),
-        params=_variant(variant),
+        params=_variant(variant) | ({"hold_out": hold_out} if hold_out else {}),
         group=source.key,
         description=f"{source.title}: rows adapted, pictures opened in place; split {source.split_rule}.",
     )

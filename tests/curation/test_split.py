@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.curation.split import decide, held_out_share
 from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.ingest.steps import raw_step, samples_step
+from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.sources import source
+from medmax_pipeline.sources.pmc_oa import split_of
 from medmax_pipeline.sources.splits import held_out
 from tests.curation.published import sample
+from tests.ingest.landings import lay_pmc_oa, picture
 
 IMAGES = [f"{number:064x}" for number in range(3000)]
 
@@ -51,3 +59,23 @@ def test_a_larger_share_holds_out_the_same_images_and_more() -> None:
 def test_sources_hold_out_images_of_their_own() -> None:
     one, two = ({image for image in IMAGES if held_out(key, image, 0.1)} for key in ("one", "two"))
     assert one != two
+
+
+def test_rows_of_held_out_images_become_evaluation_rows_before_anybody_looks_for_leaks(tmp_path: Path) -> None:
+    record = source("pmc_oa")
+    articles = [name for name in (f"PMC{number}" for number in range(1, 40)) if split_of(name) == "train"][:12]
+    names = [f"{article}_Fig1_1.jpg" for article in articles]
+    rows = [{"image": name, "caption": f"{words} {name}"} for name in names for words in ("A knee.", "A hand.")]
+    lay_pmc_oa(tmp_path / "landing", rows, {name: picture(number) for number, name in enumerate(names)})
+    ledger = Ledger(tmp_path / "store", "test", tmp_path / "landing")
+    ledger.execute(raw_step(record, False))
+    made, _ = ledger.execute(samples_step(record, hold_out=0.5))
+    sides: dict[str, set[str]] = {}
+    for item in read_samples(made.folder / "samples.parquet"):
+        sides.setdefault(item.images[0], set()).add(item.split)
+    assert sides == {
+        image: {"eval" if held_out("pmc_oa", image, 0.5) else "train"}
+        for image in (sha256_bytes(picture(number)) for number in range(12))
+    }
+    assert {"eval", "train"} == {side for one in sides.values() for side in one}
+    assert made.manifest.params == {"hold_out": 0.5}
