@@ -175,6 +175,11 @@ class Interleave:
     """Times a pair is asked about until a reply can be read; then it is quarantined. Ours."""
 
 
+PromptStyle = Literal["sft", "chameleon"]
+"""How questions are put: `sft` as in training, the question and the end of the turn; `chameleon` as the reference asks
+models that were not tuned on turns, with an instruction before the question and the reply behind "Answer:"."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     """What is evaluated and how."""
@@ -189,6 +194,7 @@ class Evaluation:
     """Items a task evaluates at most, chosen by sample id; all where a task is not named."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where a task's items come from, of the sources that its file knows; the first of them where none is named."""
+    prompt_style: PromptStyle = "sft"
     seed: int = 0
 
 

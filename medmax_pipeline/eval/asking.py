@@ -61,7 +61,9 @@ def ask(engine: Engine, task: Task, items: Sequence[Item], *, draws: bool = Fals
             continue
         turns = (Turn("user", task.prompt(item.sample)),)
         try:
-            prompt = engine.sequencer.prompt(turns, () if draws else item.codes, image_next=draws)
+            prompt = engine.sequencer.prompt(
+                turns, () if draws else item.codes, image_next=draws, end_of_turn=task.end_of_turn
+            )
         except TokenError:
             reasons[name] = REFUSED
             continue
@@ -87,7 +89,6 @@ def record_of(task: Task, item: Item, **answered: Any) -> ItemRecord:
         reference=task.reference(sample),
         question_type=task.item_type(sample) if task.item_type else task.question_type,
         group=task.group(sample),
-        leaked=item.leaked,
         **answered,
     )
 

@@ -68,6 +68,7 @@ def _task_job(run: Run) -> TaskJob:
         without=tuple(sorted(_withdrawn(run))),
         limit=limit,
         seed=seed,
+        prompt_style=run.params["prompt_style"],  # type: ignore[arg-type]  # written by eval_step
         work=str(run.work),
         out=str(run.out),
     )

@@ -36,7 +36,7 @@ def run_job(job: Job, log: Log) -> None:
         StoreError: the samples hold no item of a task.
         WeightsError: a weights folder cannot be loaded.
     """
-    tasks = [task(each.task) for each in job.tasks]
+    tasks = [task(each.task).in_style(each.prompt_style) for each in job.tasks]
     begun = time.monotonic()
     engine = Engine.load(
         Path(job.model),
@@ -66,7 +66,7 @@ def _run_task(engine: Engine, codes: CodeStore, model: str, digest: str, asked: 
         )
     batches = in_batches(chosen.samples, this.batch_size)
     names = [[sample.sample_id for sample in batch] for batch in batches]
-    identity = digest_of([model, digest, this.key, this.code_version, asked.seed, names])
+    identity = digest_of([model, digest, this.key, this.code_version, asked.seed, asked.prompt_style, names])
     work, out = Path(asked.work), Path(asked.out)
     journal = Journal(work / JOURNAL, identity, names)
     kept = len(journal.done)

@@ -6,9 +6,10 @@ Items, models and ids are not known here; how replies become verdicts belongs to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from medmax_pipeline.config import PromptStyle
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.records import Kind, Sample
 
@@ -104,7 +105,11 @@ class Task:
     version: str
     """Raise it when prompt, decoding, batch size or what `answer` judges change: this task alone is then run again."""
     options: tuple[str, ...] = ()
-    """Answers to choose from, where the question leaves a choice."""
+    """Answers to choose from, where every question leaves the same choice."""
+    chameleon_prompt: Callable[[Sample], str] | None = None
+    """The user's text in the style `chameleon`; None: as `prompt`."""
+    end_of_turn: bool = True
+    """Whether the separator stands behind the prompt, so that a reply is begun and no text continued."""
     score: Callable[[Scorers, Task, Sequence[Sample], Sequence[ItemRecord]], list[ItemRecord]] | None = None
     """Fill in the metrics `by` judge and similarity, for all items or some of them: one record for each given, in the
     given order; an item's record depends on no other item. None where there are no such metrics."""
@@ -124,6 +129,12 @@ class Task:
     def source(self) -> str:
         """The source that is asked unless the build names another one."""
         return next(iter(self.rows))
+
+    def in_style(self, style: PromptStyle) -> Task:
+        """The task as a build of that prompt style asks it."""
+        if style == "sft":
+            return self
+        return replace(self, prompt=self.chameleon_prompt or self.prompt, end_of_turn=False)
 
     def accepts(self, sample: Sample) -> bool:
         """Whether a sample is an item of this row."""

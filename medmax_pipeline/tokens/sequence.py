@@ -110,13 +110,14 @@ class Sequencer:
         """The sequence of one conversation; raises as `outlines` and `fill`."""
         return self.fill(self.outline(turns), codes)
 
-    def prompt(self, turns: Seq[Turn], codes: Seq[Codes], *, image_next: bool = False) -> Ids:
+    def prompt(self, turns: Seq[Turn], codes: Seq[Codes], *, image_next: bool = False, end_of_turn: bool = True) -> Ids:
         """Ids up to and including the last separator: what a model continues.
 
         Args:
             turns: user and assistant in turn, ending with the user.
             codes: of the images in `turns`, in order.
             image_next: add the begin of an image, so that the model gives codes first.
+            end_of_turn: whether the last separator is there; without it the model continues the user's text.
 
         Raises:
             TokenError: turns end with a reply, a text is refused, or codes do not fit.
@@ -126,6 +127,8 @@ class Sequencer:
         parts = [_ids(voc.bos)]
         for turn, piece in zip(turns, self._encode_turns(turns), strict=True):
             parts += [piece, _ids(voc.sep if turn.role == "user" else voc.eos)]
+        if not end_of_turn:
+            parts.pop()
         ids, _ = self._expand(np.concatenate(parts), codes)
         return np.concatenate([ids, _ids(voc.boi)]) if image_next else ids
 
