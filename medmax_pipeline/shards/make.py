@@ -18,6 +18,7 @@ from medmax_pipeline.records import Sample
 from medmax_pipeline.shards.layout import VOCABULARY, vocabulary_record
 from medmax_pipeline.shards.mixture import Mixed, Pictures, mix, read_pictures
 from medmax_pipeline.shards.steps import TOKENIZERS
+from medmax_pipeline.shards.subset import limit_edges
 from medmax_pipeline.shards.writer import Entry, Written, write_shards
 from medmax_pipeline.steps import Artifact, Outcome, Run
 from medmax_pipeline.tokens import PREPROCESSING
@@ -41,7 +42,8 @@ def make_shards(ctx: Run, recipe: Recipe, sources: Sequence[str]) -> Outcome:
     pictures = read_pictures(ctx.inputs["image_codes"].folder)
     left_out = [source for source in sources if ctx.inputs[f"{source}/curated"].locked]
     given = [source for source in sources if source not in left_out]
-    mixed = mix(_samples(ctx.inputs, given), recipe, pictures, sequencer)
+    edges = limit_edges(recipe.mixture, {source: ctx.inputs[f"{source}/curated"].folder for source in given})
+    mixed = mix(_samples(ctx.inputs, given), recipe, pictures, sequencer, edges)
     ctx.log(f"{len(mixed.items):,} sequences to pack, {len(mixed.drops):,} dropped")
     packs = _plan(mixed, recipe)
     written = write_shards(ctx.out, _filled(packs, mixed, pictures, sequencer, store))

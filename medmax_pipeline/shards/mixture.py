@@ -1,7 +1,7 @@
 """A recipe's mixture as entries to pack: which occurrences of which samples are kept, dropped or quarantined.
 
-Order of decisions for a sample: admitted at all, all pictures encoded, text usable, not too long. Which samples a
-source offers is curation's matter; order and packs are `tokens/pack.py`.
+Order of decisions for a sample: taken by the mixture (`subset.py`), admitted at all, all pictures encoded, text usable,
+not too long. Which samples a source offers is curation's matter; order and packs are `tokens/pack.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.records import IMAGE, Counts, Left, Sample
+from medmax_pipeline.shards.subset import Choice
 from medmax_pipeline.tokens.pack import Item, too_long
 from medmax_pipeline.tokens.sequence import Outline, Sequencer
 
@@ -89,17 +90,36 @@ def read_pictures(folder: Path) -> Pictures:
     )
 
 
-def mix(samples: Iterable[Sample], recipe: Recipe, pictures: Pictures, sequencer: Sequencer) -> Mixed:
-    """Decide on every sample of the mixture, in the order given; each as often as its source is repeated."""
+def mix(
+    samples: Iterable[Sample],
+    recipe: Recipe,
+    pictures: Pictures,
+    sequencer: Sequencer,
+    edges: Mapping[str, int],
+) -> Mixed:
+    """Decide on every sample of the mixture, in the order given; each as often as its source is repeated.
+
+    Args:
+        samples: curated samples of the mixture's sources.
+        recipe: says what it takes.
+        pictures: what has codes.
+        sequencer: of the tokenizers.
+        edges: where its limits cut, as `limit_edges` gave them.
+    """
     mixed = Mixed()
+    choice = Choice(recipe.mixture, edges)
     for batch in _batches(samples, BATCH):
-        usable = [sample for sample in batch if not _refused(sample, recipe, pictures, mixed)]
+        usable = [sample for sample in batch if not _refused(sample, recipe, choice, pictures, mixed)]
         for sample, outline in zip(usable, _outlines(usable, sequencer), strict=True):
             _keep(sample, outline, recipe, pictures, sequencer, mixed)
     return mixed
 
 
-def _refused(sample: Sample, recipe: Recipe, pictures: Pictures, mixed: Mixed) -> bool:
+def _refused(sample: Sample, recipe: Recipe, choice: Choice, pictures: Pictures, mixed: Mixed) -> bool:
+    drop = choice.drop(sample)
+    if drop is not None:
+        mixed.drops += _left(sample, drop.reason, drop.detail, recipe)
+        return True
     if _credentialed(sample, pictures) and not recipe.mixture.admit_credentialed:
         detail = f"recipe {recipe.name} does not admit credentialed samples"
         mixed.drops += _left(sample, NOT_ADMITTED, detail, recipe)

@@ -11,7 +11,7 @@ from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.shards import BLOCK_TOKENS
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise when the same samples, codes and recipe would give other bytes or other columns."""
 TOKENIZERS = ("text_tokenizer", "image_tokenizer")
 
@@ -21,7 +21,7 @@ def shards_step(recipe: Recipe, sources: Sequence[str]) -> Step:
 
     Args:
         recipe: its mixture names the sources it reads.
-        sources: those of the build.
+        sources: what a mixture of the build may name.
 
     Raises:
         ConfigError: the mixture names a source the build has not, or a pack that no block can hold.
