@@ -21,7 +21,7 @@ import webdataset
 
 from benchmarks.measure import Claim
 from medmax_pipeline.shards.layout import INDEX, TOKENS_MEMBER
-from medmax_pipeline.shards.reader import PackReader, map_tar
+from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.shards.writer import Entry, write_shards
 from medmax_pipeline.tokens.sequence import Sequence, Span
 from medmax_pipeline.training.data import Batch, collate
@@ -34,7 +34,6 @@ PROMPT = 1_060
 A_PACK = 8
 """The paper's batch."""
 PAD, IGNORED = 1, -100
-Mapped = tuple[npt.NDArray[np.uint8], Mapping[str, tuple[int, int]]]
 
 
 def entries() -> list[Entry]:
@@ -99,7 +98,6 @@ def _reading(folder: Path, given: list[Entry]) -> Claim:
     expected = _touched(one.sequence.ids for one in given)
     tokens = sum(len(one.sequence.ids) for one in given)
     reader = PackReader(folder)
-    known = [map_tar(tar) for tar in tars]
 
     def lines() -> Iterator[npt.NDArray[Any]]:
         for line in (folder / "lines.jsonl").open():
@@ -108,11 +106,8 @@ def _reading(folder: Path, given: list[Entry]) -> Claim:
     def packs() -> Iterator[npt.NDArray[Any]]:
         return (reader.pack(number).ids for number in range(len(reader)))
 
-    def blocks(mapped: Iterable[Mapped]) -> Iterator[npt.NDArray[Any]]:
-        for raw, members in mapped:
-            for name, (start, size) in members.items():
-                if name.endswith(TOKENS_MEMBER):
-                    yield raw[start : start + size].view("<u2")
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        return (block.ids for block in reader.blocks())
 
     def by_webdataset() -> Iterator[npt.NDArray[Any]]:
         for block in webdataset.WebDataset([str(tar) for tar in tars], shardshuffle=False):
@@ -127,8 +122,7 @@ def _reading(folder: Path, given: list[Entry]) -> Claim:
     ways: dict[str, Callable[[], Iterator[npt.NDArray[Any]]]] = {
         "JSON lines to torch": lines,
         "packs by number": packs,
-        "whole blocks, mapped anew": lambda: blocks(map(map_tar, tars)),
-        "whole blocks, mapped once": lambda: blocks(known),
+        "whole blocks": blocks,
         "webdataset": by_webdataset,
     }
     if importlib.util.find_spec("datasets") is not None:

@@ -7,17 +7,20 @@ on no library's generator. Collating and padding belong to `training/`.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import read_json
 from medmax_pipeline.shards.layout import BOUNDS_MEMBER, INDEX, TOKENS_MEMBER, VOCABULARY, member_name
+from medmax_pipeline.shards.remote import RemoteFolder, is_address
 
 TAR_BLOCK = 512
 Spans = tuple[tuple[int, int], ...]
@@ -35,6 +38,15 @@ class Pack(NamedTuple):
     sample_ids: tuple[str, ...]
 
 
+class Block(NamedTuple):
+    """Whole packs as they lie in a tar."""
+
+    ids: npt.NDArray[np.uint16]
+    """(T,) at most 65,536 ids; read only."""
+    bounds: npt.NDArray[np.int32]
+    """(sequences + 1,) where each sequence begins, and T."""
+
+
 class _Member(NamedTuple):
     start: int
     size: int
@@ -43,18 +55,17 @@ class _Member(NamedTuple):
 class PackReader:
     """All packs of a folder of shards."""
 
-    def __init__(self, folder: Path) -> None:
-        """Read the index; tars are mapped when a pack of theirs is first asked for.
+    def __init__(self, folder: Path | RemoteFolder) -> None:
+        """Read the index; tars are mapped, and before that fetched, when a pack of theirs is first asked for.
 
         Raises:
             StoreError: the index is missing, or its rows are not in the order of their packs.
         """
         self.folder = folder
-        if not (folder / INDEX).is_file():
+        index = self._path(INDEX)
+        if not index.is_file():
             raise StoreError(f"{folder}: has no {INDEX}. Expected a published folder of shards.")
-        table = pq.read_table(
-            folder / INDEX, columns=["sample_id", "shard", "block", "pack", "offset", "length", "spans"]
-        )
+        table = pq.read_table(index, columns=["sample_id", "shard", "block", "pack", "offset", "length", "spans"])
         self._sample_ids = table["sample_id"]
         self._shards = table["shard"]
         self._blocks, packs, self._offsets, self._lengths = (
@@ -62,7 +73,7 @@ class PackReader:
         )
         steps = np.diff(packs, prepend=-1)
         if ((steps != 0) & (steps != 1)).any():
-            raise StoreError(f"{folder / INDEX}: packs do not follow each other. Make the shards again.")
+            raise StoreError(f"{folder}: packs of {INDEX} do not follow each other. Make the shards again.")
         self._rows = np.append(np.flatnonzero(steps), len(packs))
         spans = table["spans"].combine_chunks()
         self._span_offsets = spans.offsets.to_numpy().astype(np.int64)
@@ -87,7 +98,7 @@ class PackReader:
     @property
     def vocabulary(self) -> dict[str, Any]:
         """What `vocabulary.json` says; compare with `layout.check_vocabulary`."""
-        record: dict[str, Any] = read_json(self.folder / VOCABULARY)
+        record: dict[str, Any] = read_json(self._path(VOCABULARY))
         return record
 
     def pack(self, number: int) -> Pack:
@@ -150,6 +161,37 @@ class PackReader:
         order: npt.NDArray[np.int64] = known[1]
         return order
 
+    def blocks(self) -> Iterator[Block]:
+        """Every block in the order written: ids as they lie in the mapped tar, and where sequences begin.
+
+        The fastest way through all ids, for what needs no single sample: counting, checking, an engine of variable
+        length that takes whole blocks.
+
+        Raises:
+            StoreError: a tar is missing, cut, or holds other members.
+        """
+        for shard in pc.unique(self._shards).to_pylist():
+            raw, members = map_tar(self._path(shard))
+            whole = raw.view("<u2")
+            for name, (start, size) in members.items():
+                number, _, member = name.partition(".")
+                if member == TOKENS_MEMBER:
+                    bounds = members.get(f"{number}.{BOUNDS_MEMBER}")
+                    if bounds is None:
+                        raise StoreError(f"{self.folder}: {shard} has no bounds of block {number}. Make it again.")
+                    yield Block(
+                        whole[start // 2 : (start + size) // 2],
+                        raw[bounds.start : bounds.start + bounds.size].view("<i4"),
+                    )
+
+    def fetch(self) -> None:
+        """Bring every tar to this machine at once, instead of each when it is first asked for."""
+        if isinstance(self.folder, RemoteFolder):
+            self.folder.fetch(pc.unique(self._shards).to_pylist())
+
+    def _path(self, name: str) -> Path:
+        return self.folder.path(name) if isinstance(self.folder, RemoteFolder) else self.folder / name
+
     def _spans(self, row: int, start: int) -> Spans:
         first, end = self._span_offsets[row], self._span_offsets[row + 1]
         pairs = zip(self._span_starts[first:end].tolist(), self._span_ends[first:end].tolist(), strict=True)
@@ -157,14 +199,19 @@ class PackReader:
 
     def _block(self, shard: str, block: int) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int32]]:
         if shard not in self._tars:
-            self._tars[shard] = map_tar(self.folder / shard)
+            self._tars[shard] = map_tar(self._path(shard))
         raw, members = self._tars[shard]
         try:
             found = [members[member_name(block, member)] for member in (TOKENS_MEMBER, BOUNDS_MEMBER)]
         except KeyError as error:
-            raise StoreError(f"{self.folder / shard}: has no member {error}. Make the shards again.") from None
+            raise StoreError(f"{self.folder}: {shard} has no member {error}. Make the shards again.") from None
         tokens, bounds = (raw[member.start : member.start + member.size] for member in found)
         return tokens.view("<u2"), bounds.view("<i4")
+
+
+def open_packs(where: str, cache: Path) -> PackReader:
+    """The packs of a folder of this machine, or of an address whose files are kept in `cache`."""
+    return PackReader(RemoteFolder(where, cache) if is_address(where) else Path(where))
 
 
 def map_tar(path: Path) -> tuple[npt.NDArray[np.uint8], dict[str, _Member]]:
@@ -175,12 +222,14 @@ def map_tar(path: Path) -> tuple[npt.NDArray[np.uint8], dict[str, _Member]]:
     """
     if not path.is_file() or path.stat().st_size < TAR_BLOCK:
         raise StoreError(f"{path}: no such tar. Make the shards again.")
-    raw = np.memmap(path, dtype=np.uint8, mode="r")
+    with path.open("rb") as handle:
+        mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    raw = np.frombuffer(mapped, dtype=np.uint8)  # a plain array: slices of a np.memmap cost some microseconds each
     members: dict[str, _Member] = {}
     at = 0
     while at + TAR_BLOCK <= len(raw):
-        header = raw[at : at + TAR_BLOCK].tobytes()
-        if not header.strip(b"\0"):
+        header = mapped[at : at + TAR_BLOCK]
+        if not header[0] and not header.strip(b"\0"):
             return raw, members
         name = header[:100].rstrip(b"\0").decode("ascii", "replace")
         digits = header[124:136].rstrip(b"\0 ")

@@ -49,6 +49,14 @@ def test_every_pack_comes_back(tmp_path_factory: pytest.TempPathFactory, lengths
             assert found.spans[index] == tuple((start + first, start + stop) for first, stop in one.sequence.spans)
 
 
+def test_blocks_hold_every_id_in_the_order_written(tmp_path: Path) -> None:
+    packs = write(tmp_path, [[5, 7], [60_000], [60_000, 3], [9]], credentialed_from=3)
+    blocks = list(PackReader(tmp_path).blocks())
+    ids = [one.sequence.ids for pack in packs for one in pack]
+    assert np.array_equal(np.concatenate([block.ids for block in blocks]), np.concatenate(ids))
+    assert [block.bounds.tolist() for block in blocks] == [[0, 5, 12, 60_012], [0, 60_000, 60_003], [0, 9]]
+
+
 def test_pack_cannot_be_written_to(tmp_path: Path) -> None:
     write(tmp_path, [[4]])
     with pytest.raises(ValueError, match="read-only"):
