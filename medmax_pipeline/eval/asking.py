@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medmax_pipeline.errors import TokenError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NO_CODES = "image_without_codes"
 REFUSED = "prompt_refused"
 TOO_LONG = "prompt_too_long"
+REPLY_SHARE = 4
+"""A reply gets at most one in so many of the model's positions, where its task would let it have more."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ def ask(engine: Engine, task: Task, items: Sequence[Item], *, draws: bool = Fals
     return Asked(tuple(items), tuple(kept), tuple(prompts), reasons)
 
 
+def fitted(engine: Engine, task: Task) -> Task:
+    """The task with replies as long as the model's positions allow, the same for all its items: the 1,024 tokens of a
+    description are 128 for a model of 512 positions."""
+    most = min(task.decoding.max_new_tokens, engine.max_positions // REPLY_SHARE)
+    return replace(task, decoding=replace(task.decoding, max_new_tokens=most))
+
+
 def record_of(task: Task, item: Item, **answered: Any) -> ItemRecord:
     """A record with what is known of the item, and what was answered."""
     sample = item.sample
@@ -97,3 +106,8 @@ def unasked(task: Task, item: Item, reason: str) -> ItemRecord:
     """The record of an item that the model never saw: every figure of it is unknown."""
     values = {metric.per_item or metric.name: None for metric in task.metrics if not metric.by}
     return record_of(task, item, unscored=reason, metrics=values)
+
+
+def was_asked(record: ItemRecord) -> bool:
+    """Whether the model saw the item, so that there is something to score."""
+    return not {NO_CODES, REFUSED, TOO_LONG}.intersection(record.unscored.split())

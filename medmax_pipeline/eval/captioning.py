@@ -1,7 +1,9 @@
-"""Pictures described in words: the greedy text beside the reference caption.
+"""Pictures described in words: captions and radiology reports.
 
-Unlike the reference implementation, no repetition penalty is applied: it falls on the prompt's words too and hurts long
-reports. The paper's metric is a trained network's similarity and stays locked until its weights are here.
+Two greedy texts an item. The strict one is the model's likeliest; the compat one bears the reference implementation's
+repetition penalty of 1.2 over prompt and reply (its `inference_utils`), which falls on the prompt's words too and hurts
+long reports. Both answer the reference's fixed text. `clip_score_compat` reads the compat text, every other metric the
+strict one.
 """
 
 from __future__ import annotations
@@ -9,57 +11,124 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medmax_pipeline.eval.asking import ask, record_of
+from medmax_pipeline.eval.asking import ask, fitted, record_of, was_asked
+from medmax_pipeline.eval.compat import REPETITION_PENALTY
 from medmax_pipeline.eval.items import Item
-from medmax_pipeline.eval.records import Answered, ItemRecord
-from medmax_pipeline.eval.task import Metric, Task
-from medmax_pipeline.eval.text_metrics import rouge_l, token_f1
+from medmax_pipeline.eval.picture_text import PICTURE_UNREAD, Space, space_of
+from medmax_pipeline.eval.records import Answered, ItemRecord, scored
+from medmax_pipeline.eval.task import Decoding, Metric, Task
+from medmax_pipeline.eval.text_metrics import OVERLAP, overlap, overlap_unscored, token_f1
+from medmax_pipeline.records import IMAGE, Sample
 
 if TYPE_CHECKING:
     from medmax_pipeline.eval.engine import Engine
+    from medmax_pipeline.eval.scorers import Scorers
 
 PROMPT = "Please describe this picture."
 """The reference's fixed text (paper, section 5)."""
+DECODING = Decoding(max_new_tokens=512)
+"""Ours: longer than nearly all captions and reports. The reference lets a text go on to the end of the model's 4,096
+positions, which only one without an end reaches."""
+NO_REFERENCE = "reference_missing"
+COMPAT_TEXT = "compat_text"
+"""Where a record's predictions hold the text under the penalty."""
 
 METRICS = (
     Metric(
         name="token_f1",
         scorer="word_overlap",
-        meaning="F1 of the words of reply and reference caption",
+        meaning="F1 of the words of reply and reference",
         headline=True,
     ),
-    Metric(
-        name="rouge_l",
-        scorer="longest_common_subsequence",
-        meaning="F1 of the longest common subsequence of words of reply and reference caption",
-    ),
+    *OVERLAP,
     Metric(
         name="clip_score",
         by="similarity",
-        meaning="cosine of picture and text in the space of the similarity model",
+        meaning="cosine of the picture and the text generated for it",
+        share=False,
+    ),
+    Metric(
+        name="clip_score_compat",
+        by="similarity",
+        meaning="cosine of the picture and the text generated under the reference implementation's repetition penalty",
+        share=False,
+    ),
+    Metric(
+        name="clip_score_reference",
+        by="similarity",
+        meaning="cosine of the picture and its reference text: what saturation of clip_score is read against",
         share=False,
     ),
 )
 
 
+def prompt(sample: Sample) -> str:
+    """The picture and the reference's fixed text."""
+    return IMAGE + PROMPT
+
+
+def reference(sample: Sample) -> str:
+    """The caption or report; empty where the published evaluation data leaves it out."""
+    return sample.answer
+
+
 def answer_captioning(engine: Engine, task: Task, items: Sequence[Item]) -> Answered:
-    """One record an item: the greedy caption and its overlap with the reference."""
+    """One record an item: both texts, and the overlap of words with the reference."""
+    task = fitted(engine, task)
     asked = ask(engine, task, items)
-    replies = engine.replies(asked.prompts, task.decoding.max_new_tokens)
-    judged = {
-        item.sample.sample_id: _record(task, item, reply) for item, reply in zip(asked.items, replies, strict=True)
+    length = task.decoding.max_new_tokens
+    strict = engine.replies(asked.prompts, length)
+    compat = engine.replies(asked.prompts, length, REPETITION_PENALTY)
+    answered = {
+        item.sample.sample_id: _record(task, item, mine, theirs)
+        for item, mine, theirs in zip(asked.items, strict, compat, strict=True)
     }
-    return Answered(asked.in_order(task, judged))
+    return Answered(asked.in_order(task, answered))
 
 
-def _record(task: Task, item: Item, reply: str) -> ItemRecord:
-    reference = task.reference(item.sample)
+def _record(task: Task, item: Item, text: str, compat_text: str) -> ItemRecord:
+    wanted = task.reference(item.sample)
     return record_of(
         task,
         item,
-        generated_text=reply,
-        metrics={
-            "token_f1": token_f1(reply, reference),
-            "rouge_l": rouge_l(reply, reference),
+        generated_text=text,
+        predictions={COMPAT_TEXT: compat_text},
+        unscored="" if wanted else NO_REFERENCE,
+        metrics={"token_f1": token_f1(text, wanted) if wanted else None},
+    )
+
+
+def score_captioning(
+    scorers: Scorers, task: Task, samples: Sequence[Sample], records: Sequence[ItemRecord]
+) -> list[ItemRecord]:
+    """Overlap by the field's libraries, and similarity of the picture with both texts and the reference."""
+    space = space_of(scorers)
+    found = []
+    for record in records:
+        if was_asked(record):
+            record = _with_overlap(record)
+            record = record if space is None else _with_similarity(record, space)
+        found.append(record)
+    return found
+
+
+def _with_overlap(record: ItemRecord) -> ItemRecord:
+    if not record.reference:
+        return scored(record, dict.fromkeys((metric.name for metric in OVERLAP), None))
+    values = overlap(record.generated_text, record.reference)
+    return scored(record, values, unscored=overlap_unscored(values))
+
+
+def _with_similarity(record: ItemRecord, space: Space) -> ItemRecord:
+    texts = [record.generated_text, str(record.predictions[COMPAT_TEXT]), record.reference]
+    found = space.source_beside(record.image_ids[0], *map(space.text, texts))
+    strict, compat, ceiling = found or (None, None, None)
+    return scored(
+        record,
+        {
+            "clip_score": strict,
+            "clip_score_compat": compat,
+            "clip_score_reference": ceiling if record.reference else None,
         },
+        unscored="" if found else PICTURE_UNREAD,
     )

@@ -1,21 +1,33 @@
-"""How alike two short texts are, by words they share. No weights, no stemming, no stop words.
+"""How alike two texts are by what they share: words counted here, n-grams and subsequences by the field's libraries.
 
-A word is a run of letters or digits, lower-cased. These measure overlap with the one reference caption and say nothing
-of truth beyond it; similarity by a trained network (BiomedCLIP) is another metric and keeps its own name.
+They measure overlap with the one reference caption or report and say nothing of truth beyond it. BLEU and chrF are
+sacrebleu's, ROUGE-L is rouge-score's, so that a figure can be compared with other papers'; where a library is absent
+its figures are locked, and nothing stands in. Similarity by a trained network is `picture_text.py`.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.util import find_spec
+
+from medmax_pipeline.eval.task import Metric
+from medmax_pipeline.manifest import Lock
 
 WORD = re.compile(r"[^\W_]+")
 MAX_WORDS = 2000
-"""A reply is cut here, so that the table of `rouge_l` stays small; longer than any caption."""
+"""A reply is cut here; longer than any report."""
+MAX_OVERLAP_WORDS = 600
+"""The libraries see no more of a text than this many words, so that a runaway reply costs them no more than a fraction
+of a second; longer than all but a few reports."""
+MAX_OVERLAP_CHARS = 8_000
+LIBRARY_ABSENT = "library_absent"
 
 
 def words(text: str) -> list[str]:
-    """The text's words, lower-cased, at most 2,000."""
+    """The text's runs of letters or digits, lower-cased, at most 2,000. No stemming, no stop words."""
     return WORD.findall(text.lower())[:MAX_WORDS]
 
 
@@ -25,22 +37,74 @@ def token_f1(reply: str, reference: str) -> float:
     Two texts without any word agree (1.0); one without words against one with some scores 0.0.
     """
     mine, theirs = Counter(words(reply)), Counter(words(reference))
-    return _f1((mine & theirs).total(), mine.total(), theirs.total())
+    shared, total = (mine & theirs).total(), mine.total() + theirs.total()
+    return 2 * shared / total if total else 1.0
 
 
-def rouge_l(reply: str, reference: str) -> float:
-    """ROUGE-L, 0 to 1: F1 over the longest common subsequence of words (Lin, ACL workshop 2004, beta = 1)."""
-    mine, theirs = words(reply), words(reference)
-    row = [0] * (len(theirs) + 1)
-    for word in mine:
-        before = 0
-        for place, other in enumerate(theirs, start=1):
-            above = row[place]
-            row[place] = before + 1 if word == other else max(above, row[place - 1])
-            before = above
-    return _f1(row[-1], len(mine), len(theirs))
+def library_lock(package: str) -> Lock | None:
+    """Why a library's figures cannot be computed; None where it is installed."""
+    module = package.replace("-", "_")
+    if find_spec(module) is not None:
+        return None
+    return Lock(f"The library {package} is not installed where records are scored.", f"pip install {package}")
 
 
-def _f1(shared: int, mine: int, theirs: int) -> float:
-    """2PR / (P + R) with P = shared / mine and R = shared / theirs."""
-    return 2 * shared / (mine + theirs) if mine + theirs else 1.0
+def _metric(name: str, package: str, scorer: str, meaning: str) -> Metric:
+    return Metric(name=name, scorer=scorer, meaning=meaning, lock=library_lock(package))
+
+
+OVERLAP = (
+    _metric(
+        "rouge_l",
+        "rouge-score",
+        "rouge_score rougeL, no stemmer",
+        "F1 of the longest common subsequence of words of the reply and the reference (ROUGE-L)",
+    ),
+    _metric(
+        "bleu",
+        "sacrebleu",
+        "sacrebleu BLEU nrefs:1|case:lc|eff:yes|tok:13a|smooth:exp",
+        "BLEU-4 of the reply against the reference, sentence by sentence and averaged; not the corpus figure",
+    ),
+    _metric(
+        "chrf",
+        "sacrebleu",
+        "sacrebleu chrF2 nrefs:1|case:lc|eff:yes|nc:6|nw:0|space:no",
+        "F2 of the character n-grams of the reply and the reference, averaged over items",
+    ),
+)
+"""Metrics beyond the paper's, whose own saturates: generated captions score above the references."""
+
+
+def overlap(reply: str, reference: str) -> dict[str, float | None]:
+    """Every metric of `OVERLAP`, 0 to 1; None for those whose library is absent.
+
+    Args:
+        reply: the generated text, untrusted and of any length.
+        reference: a text that is not empty.
+    """
+    mine, theirs = (" ".join(text[:MAX_OVERLAP_CHARS].split()[:MAX_OVERLAP_WORDS]) for text in (reply, reference))
+    return {metric.name: None if metric.lock else _measures()[metric.name](mine, theirs) for metric in OVERLAP}
+
+
+def overlap_unscored(values: Mapping[str, float | None]) -> str:
+    """Reasons why figures of `overlap` are None, by names with spaces between."""
+    return " ".join(f"{LIBRARY_ABSENT}:{name}" for name, value in values.items() if value is None)
+
+
+@cache
+def _measures() -> Mapping[str, Callable[[str, str], float]]:
+    """The libraries that are there, loaded once."""
+    found: dict[str, Callable[[str, str], float]] = {}
+    if library_lock("sacrebleu") is None:
+        from sacrebleu.metrics import BLEU, CHRF
+
+        bleu, chrf = BLEU(lowercase=True, effective_order=True), CHRF(lowercase=True)
+        found["bleu"] = lambda reply, reference: float(bleu.sentence_score(reply, [reference]).score) / 100
+        found["chrf"] = lambda reply, reference: float(chrf.sentence_score(reply, [reference]).score) / 100
+    if library_lock("rouge-score") is None:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        rouge = RougeScorer(["rougeL"], use_stemmer=False)
+        found["rouge_l"] = lambda reply, reference: float(rouge.score(reference, reply)["rougeL"].fmeasure)
+    return found

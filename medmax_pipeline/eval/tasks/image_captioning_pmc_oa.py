@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from medmax_pipeline.eval.captioning import METRICS, PROMPT, answer_captioning
-from medmax_pipeline.eval.task import Count, Decoding, Task, of_kind
-from medmax_pipeline.records import IMAGE, Sample
-
-
-def prompt(sample: Sample) -> str:
-    """The picture and the reference's fixed text."""
-    return IMAGE + PROMPT
-
-
-def reference(sample: Sample) -> str:
-    """The article's caption."""
-    return sample.answer
-
+from medmax_pipeline.eval.captioning import (
+    DECODING,
+    METRICS,
+    answer_captioning,
+    prompt,
+    reference,
+    score_captioning,
+)
+from medmax_pipeline.eval.task import Count, Task, of_kind
 
 TASK = Task(
     task_name="image_captioning",
     question_type="pmc_oa",
-    rows={"pmc_oa": of_kind("captioning")},
+    rows={
+        "pmc_oa": of_kind("captioning"),
+        "medmax_eval_data": of_kind("captioning", answer_type="image_captioning/pmc_oa"),
+    },
     prompt=prompt,
     reference=reference,
     answer=answer_captioning,
-    decoding=Decoding(max_new_tokens=64),
+    score=score_captioning,
+    decoding=DECODING,
     metrics=METRICS,
     published=Count(None, "not published; paper, section 5"),
     batch_size=32,
-    version="1",
+    version="2",
 )
