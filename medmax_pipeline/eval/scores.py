@@ -16,7 +16,7 @@ import pyarrow as pa
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.eval.records import ItemRecord
 from medmax_pipeline.eval.statistics import Sums, estimate, majority, paired_gain, sums
-from medmax_pipeline.eval.task import Metric, Task
+from medmax_pipeline.eval.task import CHANCE, Metric, Task
 from medmax_pipeline.manifest import Lock
 
 SEED = 0
@@ -126,7 +126,8 @@ def _score(task: Task, metric: Metric, records: Sequence[ItemRecord], base: Sequ
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
         return _without_value(task, metric, model, "unscored", f"no item was scored: {told}", "", len(records))
     found = estimate(_sums(metric, scored), SEED)
-    most = majority([record.reference for record in scored]) if task.options else None
+    guessed = [float(value) for record in scored if (value := record.metrics.get(CHANCE)) is not None]
+    most = majority([record.reference for record in scored]) if task.options or guessed else None
     classes = len({record.reference for record in scored})
     return Score(
         **_about(task, metric, model),
@@ -138,7 +139,7 @@ def _score(task: Task, metric: Metric, records: Sequence[ItemRecord], base: Sequ
         low=found.low,
         high=found.high,
         majority=1 / classes if metric.balanced else most,
-        chance=task.chance,
+        chance=sum(guessed) / len(guessed) if guessed else task.chance,
         **(_gain(metric, scored, base) if base is not None else {}),
     )
 

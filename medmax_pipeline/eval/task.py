@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SUITE_VERSION = "2"
 """Part of every task's code version. Raise it when items, batches, journal or what families share change a record."""
 
+CHANCE = "chance"
+"""Among a record's values: what guessing among its own options would earn, where options differ between items."""
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -74,6 +77,11 @@ class Decoding:
 def of_kind(*kinds: Kind, answer_type: str = "") -> Callable[[Sample], bool]:
     """The rule that takes samples of these kinds, and of that answer type where one is given."""
     return lambda sample: sample.kind in kinds and answer_type in ("", sample.answer_type)
+
+
+def of_row(key: str) -> Callable[[Sample], bool]:
+    """The rule that takes the samples of a row of the published evaluation data, whatever their kind."""
+    return lambda sample: sample.answer_type == key
 
 
 def modality(sample: Sample) -> str:

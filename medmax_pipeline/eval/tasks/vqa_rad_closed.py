@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from medmax_pipeline.eval.closed import METRICS, YES_NO, answer_closed
-from medmax_pipeline.eval.task import Count, Decoding, Task, of_kind
-from medmax_pipeline.records import Sample
-
-
-def prompt(sample: Sample) -> str:
-    """Picture and question, as in training (the reference's `sft` prompt)."""
-    return sample.turns[0].text
-
-
-def reference(sample: Sample) -> str:
-    """`yes` or `no`, in lower case as in the published evaluation data."""
-    return sample.answer.strip().lower()
-
+from medmax_pipeline.eval.closed import METRICS, answer_closed
+from medmax_pipeline.eval.compat import YES_NO
+from medmax_pipeline.eval.prompts import chameleon_closed, lower_answer, sft
+from medmax_pipeline.eval.task import Count, Decoding, Task, of_kind, of_row
 
 TASK = Task(
     task_name="vqa_rad",
     question_type="closed",
-    rows={"vqa_rad": of_kind("vqa_closed")},
-    prompt=prompt,
-    reference=reference,
+    rows={"vqa_rad": of_kind("vqa_closed"), "medmax_eval_data": of_row("vqa_rad/closed")},
+    prompt=sft,
+    chameleon_prompt=chameleon_closed,
+    reference=lower_answer,
     answer=answer_closed,
     options=YES_NO,
     decoding=Decoding(max_new_tokens=8),
     metrics=METRICS,
     published=Count(251, "inferred: all published scores are multiples of 1/251, and 251 test answers are yes or no"),
     batch_size=64,
-    version="1",
+    version="2",
 )

@@ -1,0 +1,24 @@
+"""SLAKE's English test questions that its publisher calls open; closed ones with a choice are not among them."""
+
+from __future__ import annotations
+
+from medmax_pipeline.eval.compat import OPEN_TOKENS
+from medmax_pipeline.eval.open import METRICS, answer_open, score_open
+from medmax_pipeline.eval.prompts import answer, chameleon_open, sft
+from medmax_pipeline.eval.task import Count, Decoding, Task, of_kind, of_row
+
+TASK = Task(
+    task_name="slake",
+    question_type="open",
+    rows={"slake": of_kind("vqa_open", answer_type="OPEN"), "medmax_eval_data": of_row("slake/open")},
+    prompt=sft,
+    chameleon_prompt=chameleon_open,
+    reference=answer,
+    answer=answer_open,
+    score=score_open,
+    decoding=Decoding(max_new_tokens=OPEN_TOKENS),
+    metrics=METRICS,
+    published=Count(645, "the benchmark's open English test questions, and published scores are multiples of 1/645"),
+    batch_size=32,
+    version="1",
+)
