@@ -13,6 +13,7 @@
     ├── RowError           an upstream row has a shape that no rule of its adapter covers
     ├── TokenError         ids, codes or a tokenizer that do not fit each other
     ├── WeightsError       a weights folder is incomplete, or is another network's
+    ├── EndpointError      a language model's endpoint answers nothing more: its key, its budget, its address
     └── LaunchError        a launched process ended badly; the message holds the end of its output
 
 Errors of ours (bugs) are plain assertions and built-in exceptions. Nothing that belongs to one station lives here.
@@ -90,6 +91,10 @@ class TokenError(MedmaxError):
 
 class WeightsError(MedmaxError):
     """A weights folder is incomplete, or is another network's."""
+
+
+class EndpointError(MedmaxError):
+    """A language model's endpoint answers nothing more; what it answered is kept."""
 
 
 class LaunchError(MedmaxError):

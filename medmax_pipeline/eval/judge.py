@@ -29,7 +29,7 @@ from medmax_pipeline.eval.judge_prompts import (
 )
 from medmax_pipeline.files import Json
 from medmax_pipeline.manifest import Lock
-from medmax_pipeline.models.endpoint import Chat, Message, Refused, Reply, Request, open_chat
+from medmax_pipeline.models.endpoint import Chat, Message, Refused, Reply, Request, identity_of, open_chat
 
 CUT: Final = "judge_cut"
 """The reply ended at the endpoint's `max_tokens`."""
@@ -101,7 +101,11 @@ class Judge:
         self.identity = {**chat.identity, "prompts": PROMPTS_VERSION}
 
     def correct(self, items: Sequence[JudgedAnswer]) -> list[Verdict]:
-        """Whether each answer is right (1.0) or wrong (0.0)."""
+        """Whether each answer is right (1.0) or wrong (0.0).
+
+        Raises:
+            EndpointError: the judge is out of order; no item is called unscored for that.
+        """
         asked = [
             Request(correct_messages(CorrectParts(item.question, item.reference, item.candidate)), item.credentialed)
             for item in items
@@ -118,7 +122,11 @@ class Judge:
         ]
 
     def compare(self, items: Sequence[JudgedPair], both_orders: bool) -> list[Verdict]:
-        """How good each answer is in percent of its reference, which stands first; with `both_orders` second too."""
+        """How good each answer is in percent of its reference, which stands first; with `both_orders` second too.
+
+        Raises:
+            EndpointError: as `correct`.
+        """
         forward = [self._pair(item, item.reference, item.candidate) for item in items]
         turned = [self._pair(item, item.candidate, item.reference) for item in items] if both_orders else []
         found = self._ask([*forward, *turned], read_scores, ASK_PAIR_AGAIN)
@@ -160,6 +168,7 @@ class Judge:
 
     def _said(self, requests: Sequence[Request]) -> list[Reply | Refused]:
         said: dict[int, Reply | Refused] = dict(self.chat.ask(requests))
+        self.chat.check(said.values())
         return [said[place] for place in range(len(requests))]
 
 
@@ -182,6 +191,15 @@ def _share(scores: Scores, turned: int) -> float:
 def _compat(replies: Sequence[str]) -> float | None:
     scores = read_scores_compat(replies[0]) if replies else None
     return None if scores is None else _share(scores, 0)
+
+
+def judge_identity(endpoint: Endpoint) -> dict[str, Json]:
+    """What a judge's `identity` would be, told without opening it: an endpoint that is locked has one too.
+
+    Raises:
+        ConfigError: the endpoint's table cannot be meant.
+    """
+    return {**identity_of(endpoint), "prompts": PROMPTS_VERSION}
 
 
 def open_judge(endpoint: Endpoint | None, cache: Path, log: Callable[[str], None]) -> Judge | Lock:

@@ -25,7 +25,7 @@ from threading import Event
 from typing import Any, Final, Literal, NamedTuple
 
 from medmax_pipeline.config import Endpoint
-from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.errors import ConfigError, EndpointError
 from medmax_pipeline.files import Json, digest_of
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.admission import check_endpoint, endpoint_lock, identity, read_key
@@ -85,6 +85,12 @@ class Refused(NamedTuple):
     `given_up` (for all that follows, too); `request_refused`, `too_large`; after the last try `unreachable`,
     `timed_out`, `cut_off`, `malformed`, `answered_<status>`; the model's own `model_refused` and `no_text`."""
     detail: str = ""
+
+
+OUT_OF_ORDER: Final = ("key_refused", "not_found", "redirected", "quota_spent", "given_up", "budget_spent")
+"""Refusals that say nothing of the request: the endpoint would answer no other either until somebody mends it."""
+UNANSWERED: Final = ("unreachable", "timed_out", "cut_off", "malformed", "answered_")
+"""Beginnings of refusals that a request got after its last try; where nothing at all was answered, as above."""
 
 
 class Cost(NamedTuple):
@@ -271,6 +277,22 @@ class Chat:
             account.tokens_in += reply.tokens_in
             account.tokens_out += reply.tokens_out
 
+    def check(self, said: Iterable[Reply | Refused]) -> None:
+        """Stop a step whose endpoint is out of order, before an outage passes for what was found of its items.
+
+        Raises:
+            EndpointError: among what was said is a refusal for such a reason.
+        """
+        silent = self.account.replies == self.account.cached
+        for each in said:
+            if isinstance(each, Reply):
+                continue
+            if each.reason in OUT_OF_ORDER or (silent and each.reason.startswith(UNANSWERED)):
+                raise EndpointError(
+                    f"{self.name}: {each.reason} ({each.detail}). What it answered is kept and not paid for again: mend "
+                    "the endpoint's table, key or budget, or wait, and run again."
+                )
+
     def summary(self) -> dict[str, Json]:
         """What was asked so far and what it cost, for a manifest or a log."""
         account = self.account
@@ -328,6 +350,25 @@ def read_answer(body: Mapping[str, Any], *, cached: bool) -> Reply | Refused:
     return Reply(text, tokens_in, tokens_out, cached, finish != "length", model[:200] if isinstance(model, str) else "")
 
 
+def identity_of(endpoint: Endpoint) -> dict[str, Json]:
+    """What `Chat.identity` would be, told without opening the endpoint.
+
+    Raises:
+        ConfigError: the endpoint's table cannot be meant.
+    """
+    check_endpoint(endpoint)
+    return identity(endpoint, _rules(endpoint).version if endpoint.kind == "sample" else "")
+
+
+def _rules(endpoint: Endpoint) -> Rules:
+    """The embedded build's rules of that name."""
+    from medmax_pipeline.sample.replies import RULES
+
+    if endpoint.model not in RULES:
+        raise ConfigError(f"endpoint: no rules are called {endpoint.model!r}; expected one of {sorted(RULES)}.")
+    return RULES[endpoint.model]
+
+
 def open_chat(endpoint: Endpoint, cache: Path, log: Log, *, backoff_s: float = 1.0) -> Chat | Lock:
     """The endpoint, ready to be asked; nothing is sent yet.
 
@@ -342,11 +383,7 @@ def open_chat(endpoint: Endpoint, cache: Path, log: Log, *, backoff_s: float = 1
     """
     check_endpoint(endpoint)
     if endpoint.kind == "sample":
-        from medmax_pipeline.sample.replies import RULES
-
-        if endpoint.model not in RULES:
-            raise ConfigError(f"endpoint: no rules are called {endpoint.model!r}; expected one of {sorted(RULES)}.")
-        return Chat(endpoint, cache, log, rules=RULES[endpoint.model], backoff_s=backoff_s)
+        return Chat(endpoint, cache, log, rules=_rules(endpoint), backoff_s=backoff_s)
     lock = endpoint_lock(endpoint)
     return lock or Chat(endpoint, cache, log, key=read_key(endpoint.key), backoff_s=backoff_s)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from medmax_pipeline.config import Endpoint
+from medmax_pipeline.errors import EndpointError
 from medmax_pipeline.eval.judge import Judge, JudgedAnswer, JudgedPair, Verdict, open_judge
 from medmax_pipeline.eval.judge_prompts import (
     CorrectParts,
@@ -256,6 +257,36 @@ def test_a_misbehaving_server_gets_no_verdict_invented_lost_or_paid_twice(
         questions = {str(seen.payload["messages"]) for seen in told}
         malformed = fault.body is not None or fault.content_type != "application/json"
         assert len(told) == len(questions) or (malformed and number % 2), "an answer that can be read is paid once"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [(Fault(status=401), "key_refused"), (Fault(status=404), "not_found"), (Fault(status=500), "answered_500")],
+)
+def test_a_judge_out_of_order_stops_the_step_and_leaves_no_item_unscored(
+    fault: Fault, told: str, server: ChatServer, tmp_path: Path
+) -> None:
+    server.faults = [fault]
+    with pytest.raises(EndpointError, match=told):
+        judge(server, tmp_path, retries=0).correct([answer(str(n), f"lung {n}") for n in range(3)])
+    server.faults = []
+    server.says = lambda messages: "Correctness: 1"
+    assert [verdict.value for verdict in judge(server, tmp_path).correct([answer("a", "lung 0")])] == [1.0]
+
+
+def test_a_judge_whose_budget_is_spent_stops_the_step_and_goes_on_when_it_is_raised(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    server.says = lambda messages: "Correctness: 1"
+    items = [answer(str(n), f"lung {n}") for n in range(6)]
+    prices = {"usd_per_million_in": 1.0, "usd_per_million_out": 1000.0, "max_tokens": 5, "concurrency": 1}
+    with pytest.raises(EndpointError, match="budget_spent"):
+        judge(server, tmp_path, budget_usd=0.02, **prices).correct(items)
+    paid = len(server.seen)
+    assert 0 < paid < 6
+    verdicts = judge(server, tmp_path, budget_usd=1.0, **prices).correct(items)
+    assert [verdict.value for verdict in verdicts] == [1.0] * 6
+    assert len(server.seen) == 6
 
 
 def test_a_judge_says_who_it_is(server: ChatServer, tmp_path: Path) -> None:
