@@ -34,6 +34,11 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
+def local_file(where: str, name: str, cache: Path) -> Path:
+    """A file of a folder of this machine as it lies there, or of an address as the cache has it."""
+    return RemoteFolder(where, cache).path(name) if is_address(where) else Path(where) / name
+
+
 class RemoteFolder:
     """A published folder behind an address."""
 

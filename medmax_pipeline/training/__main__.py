@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medmax_pipeline.errors import ConfigError, MedmaxError
-from medmax_pipeline.training.job import Job, job_of, read_job
+from medmax_pipeline.training.job import Job, job_of, read_job, shard_cache
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 """Read when torch is loaded. Threads that wait spin by default: with other work on the machine two of them then took
@@ -30,7 +30,8 @@ def read_arguments(arguments: Sequence[str]) -> Job:
     parser = argparse.ArgumentParser(prog="python -m medmax_pipeline.training", description="Tune one model.")
     parser.add_argument("job", type=Path, help="JOB.json, or a recipe's TOML")
     for name in FOLDERS:
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="with a TOML only")
+        kind = str if name == "shards" else Path  # an address is no path
+        parser.add_argument(f"--{name}", type=kind, metavar="DIR", help="with a TOML only")
     known = parser.parse_args(arguments)
     named = {name: getattr(known, name) for name in FOLDERS if getattr(known, name) is not None}
     path: Path = known.job
@@ -48,10 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train; the process's exit code."""
     try:
         job = read_arguments(sys.argv[1:] if arguments is None else arguments)
-        from medmax_pipeline.shards.reader import PackReader
+        from medmax_pipeline.shards.reader import open_packs
         from medmax_pipeline.training.loop import train
 
-        report = train(job, PackReader(Path(job.shards)), lambda line: print(line, flush=True))
+        packs = open_packs(job.shards, shard_cache(job))
+        packs.fetch()  # before the first step, which a tar on its way would hold up
+        report = train(job, packs, lambda line: print(line, flush=True))
     except MedmaxError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1

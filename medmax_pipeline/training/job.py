@@ -13,6 +13,7 @@ from typing import Any, Literal
 from medmax_pipeline.config import Recipe, read_recipe
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import digest_of, read_json, sha256_file
+from medmax_pipeline.shards.remote import local_file
 from medmax_pipeline.strict import read_record
 
 INDEX = "index.parquet"
@@ -25,7 +26,7 @@ class Job:
 
     recipe: Recipe
     shards: str
-    """Folder of the shards and their index."""
+    """Folder of the shards and their index, or an address of one in an object store (`s3://…`)."""
     base: str
     """Folder of the model before tuning, with its tokenizer.json."""
     out: str
@@ -35,6 +36,8 @@ class Job:
     threads: int = 1
     """CPU threads; the same everywhere, so that the same inputs give the same bytes on machines with more cores too.
     One, since small operations that wait for each other are slower on two (docs/log.md: 149 s against 95 s)."""
+    cache: str = ""
+    """Folder that keeps shards fetched from an address; empty: in the work folder."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
     recompute: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
@@ -62,9 +65,14 @@ def read_job(path: Path) -> Job:
     return job
 
 
-def job_of(recipe: Path, *, shards: Path, base: Path, out: Path, work: Path) -> Job:
+def job_of(recipe: Path, *, shards: str | Path, base: Path, out: Path, work: Path) -> Job:
     """The job of a recipe's TOML and four folders, as people start it by hand."""
     return Job(recipe=read_recipe(recipe), shards=str(shards), base=str(base), out=str(out), work=str(work))
+
+
+def shard_cache(job: Job) -> Path:
+    """Where shards of an address are kept."""
+    return Path(job.cache) if job.cache else Path(job.work) / "shards"
 
 
 def identity(job: Job) -> str:
@@ -73,7 +81,7 @@ def identity(job: Job) -> str:
     The base model counts by its configuration and the sizes of its weight files: reading a 7B twice to say more
     would cost minutes, and under the ledger the work folder is named by every input's digest anyway.
     """
-    base, index = Path(job.base), Path(job.shards) / INDEX
+    base, index = Path(job.base), local_file(job.shards, INDEX, shard_cache(job))
     if not index.is_file():
         raise ConfigError(f"{index}: no such file. `shards` must be a folder that the shards step published.")
     return digest_of(

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import sha256_file, write_json
+from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.shards.reader import PackReader
+from medmax_pipeline.steps import Outcome, Run, Step
+from medmax_pipeline.training.__main__ import main
 from medmax_pipeline.training.adapt import adapted
 from medmax_pipeline.training.data import collate
-from medmax_pipeline.training.job import Job
+from medmax_pipeline.training.job import Job, identity
 from medmax_pipeline.training.loop import TrainingDiverged, train
 from tests.training.conftest import World, recipe_of, sequences, shards_of
 
@@ -57,6 +61,30 @@ def test_the_same_job_gives_the_same_bytes(make_job: MakeJob) -> None:
     run(second)
     assert digests(first) == digests(second)
     assert {"model/model.safetensors", "model/tokenizer.json", "recipe.json", "log/curve.png"} <= digests(first).keys()
+
+
+def test_a_job_on_an_address_gives_the_bytes_of_a_job_on_the_folder(make_job: MakeJob, tmp_path: Path) -> None:
+    local, far = make_job("local"), make_job("far")
+    folder = Path(local.shards)
+
+    def copy(ctx: Run) -> Outcome:
+        for path in folder.iterdir():
+            (ctx.out / path.name).write_bytes(path.read_bytes())
+        return Outcome()
+
+    ledger = Ledger(tmp_path / "store", "test", tmp_path / "landing")
+    published, _ = ledger.execute(Step("shards/tiny", copy, "1"), log=lambda line: None, launch=lambda arguments: None)
+    files = fsspec.filesystem("memory")
+    files.put(f"{published.folder}/", "/far/", recursive=True)
+    far = replace(far, shards="memory://far")
+    write_json(tmp_path / "far.json", asdict(far))
+    try:
+        assert identity(far) == identity(local)
+        assert main([str(tmp_path / "far.json")]) == 0
+    finally:
+        files.rm("/far", recursive=True)
+    run(local)
+    assert digests(far) == digests(local)
 
 
 KILL_AT_STEPS = (3, 9, 17)
