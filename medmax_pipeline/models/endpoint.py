@@ -289,8 +289,8 @@ class Chat:
                 continue
             if each.reason in OUT_OF_ORDER or (silent and each.reason.startswith(UNANSWERED)):
                 raise EndpointError(
-                    f"{self.name}: {each.reason} ({each.detail}). What it answered is kept and not paid for again: mend "
-                    "the endpoint's table, key or budget, or wait, and run again."
+                    f"{self.name}: {each.reason} ({each.detail}). What it answered is kept and not paid for again. "
+                    "Mend the endpoint's table, key or budget, or wait, and run again."
                 )
 
     def summary(self) -> dict[str, Json]:
