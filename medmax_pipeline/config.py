@@ -265,6 +265,19 @@ def _check_pins(build: Build, where: str) -> None:
         raise ConfigError(f"{where}: pins of {loose} are no commits; expected 40 hex digits, a branch moves.")
 
 
+def _check_evaluation(build: Build, where: str) -> None:
+    """Refuse a judge that is no endpoint, and limits or sources of tasks that are not evaluated."""
+    wanted = build.evaluation
+    if wanted.judge and wanted.judge not in build.endpoints:
+        raise ConfigError(
+            f"{where}: evaluation.judge is {wanted.judge!r}, which [endpoints] does not have "
+            f"(known: {', '.join(build.endpoints) or 'none'})."
+        )
+    strangers = sorted({*wanted.limit, *wanted.sources} - {*wanted.tasks})
+    if strangers:
+        raise ConfigError(f"{where}: evaluation names {strangers} under limit or sources, but not under tasks.")
+
+
 def config_folder() -> Path:
     """The project's `configs/`: MEDMAX_CONFIG_DIR, else beside the package, else in the working folder."""
     named = os.environ.get("MEDMAX_CONFIG_DIR")
@@ -290,6 +303,7 @@ def load(config: Path | None = None) -> Settings:
     for recipe in recipes.values():
         _check_mixture(recipe, build, path.name)
     _check_pins(build, path.name)
+    _check_evaluation(build, path.name)
     store = Path(os.environ.get("MEDMAX_STORE", "store")).absolute()
     default = store / "landing" / "sample" if build.corpus == "sample" else Path("landing")
     landing = Path(os.environ.get("MEDMAX_LANDING", default)).absolute()

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from medmax_pipeline.config import Build, Settings
 from medmax_pipeline.curation.split import held_out_share
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, leakage_step
-from medmax_pipeline.eval.steps import eval_step, scores_step
+from medmax_pipeline.eval.steps import Beside, eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ingest.weights import weights_step
 from medmax_pipeline.ledger import Ledger, Planned
@@ -37,6 +37,8 @@ from medmax_pipeline.training.tokenizer.steps import tuned_step, untuned_step
 
 EVALUATION = ("eval/", "scores/")
 """Key prefixes of what a refresh of scores may run; `report` goes with them."""
+SHIPPED_SIMILARITY = "sample_similarity"
+"""What the shipped similarity model calls itself."""
 BASE = "base"
 """Stands in a recipe's place in `eval/base/<task>`: the model before tuning."""
 
@@ -56,12 +58,22 @@ def evaluated(build: Build) -> list[Evaluated]:
 
 def eval_steps(build: Build) -> Mapping[str, list[Step]]:
     """The evaluation steps by model name; those of one model are cheapest made by one process."""
+    beside = beside_models(build)
     return {
         model.name: [
-            eval_step(model.name, model.key, task, build.evaluation, build.sources) for task in build.evaluation.tasks
+            eval_step(model.name, model.key, task, build.evaluation, build.sources, beside)
+            for task in build.evaluation.tasks
         ]
         for model in evaluated(build)
     }
+
+
+def beside_models(build: Build) -> Beside:
+    """What the build gives its evaluations beside models and samples."""
+    judge = build.endpoints[build.evaluation.judge] if build.evaluation.judge else None
+    model = build.similarity_model
+    shipped = model is not None and model.kind == "sample"
+    return Beside(judge=judge, similarity=SHIPPED_SIMILARITY if shipped else model.name if model else "")
 
 
 def _weights(build: Build, trained: Sequence[str]) -> Iterator[Step]:
@@ -107,7 +119,7 @@ def _all(settings: Settings) -> Iterator[Step]:
     for steps in eval_steps(build).values():
         yield from steps
     for name in settings.recipes:
-        yield scores_step(name, build.evaluation.tasks, build.evaluation.base)
+        yield scores_step(name, build.evaluation.tasks, build.evaluation.base, beside_models(build).names)
     yield report_step(tuple(settings.recipes), build.sources, trained, build.evaluation.tasks, build.evaluation.base)
 
 

@@ -114,8 +114,10 @@ class Step:
     external: Callable[[Path, DigestCache], tuple[External, ...]] | None = None
     """Files outside the store that are inputs; called with the landing root."""
     withdrawn: Callable[[Path, Mapping[str, Artifact]], Mapping[str, Json]] | None = None
-    """Further parameters: what people withdrew of what the inputs hold, none where nothing is; called with the store
-    and the inputs."""
+    """Further parameters, known only now: what people withdrew of what the inputs hold, or that a key is missing; none
+    where nothing is. Called with the store and the inputs."""
+    together: Callable[[Mapping[str, Run]], Mapping[str, Outcome]] | None = None
+    """Makes several steps of one kind at once, where that is cheaper; None: each is made by its own `run`."""
     lock: Callable[[Path], Lock | None] | None = None
     """Whether the step can run here at all; called with the landing root."""
     fetch: Fetch | None = None

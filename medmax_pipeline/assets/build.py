@@ -9,7 +9,6 @@ import dagster as dg
 
 from medmax_pipeline.assets.checks import check_results, check_specs
 from medmax_pipeline.assets.show import metadata_of
-from medmax_pipeline.eval.steps import run_together
 from medmax_pipeline.files import digest_of
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.resources.launcher import LocalLauncher
@@ -98,8 +97,9 @@ def eval_asset_of(name: str, steps: Sequence[Step]) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         ledger = store.ledger()
         chosen = [by_key["/".join(key.path)] for key in sorted(context.selected_asset_keys)]
+        assert chosen[0].together is not None
         done = ledger.execute_together(
-            chosen, run_together, log=context.log.info, launch=lambda arguments: launcher.run(context, arguments)
+            chosen, chosen[0].together, log=context.log.info, launch=lambda arguments: launcher.run(context, arguments)
         )
         for artifact, made in done.values():
             yield result_of(ledger, artifact, made)

@@ -36,8 +36,6 @@ class Item:
     codes: tuple[npt.NDArray[np.uint16], ...] | None
     """Of the sample's pictures, in order; None where one of them has no codes."""
     seed: int
-    leaked: bool | None = None
-    """Whether curation found it in training data; None where nobody looked."""
 
     @property
     def cluster(self) -> str:

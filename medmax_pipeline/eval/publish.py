@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from medmax_pipeline.config import Endpoint
 from medmax_pipeline.errors import StoreError
-from medmax_pipeline.eval.job import Job, TaskJob
-from medmax_pipeline.eval.records import COUNTS, ITEMS, ItemRecord, read_records
+from medmax_pipeline.eval.job import Job, SimilarityJob, TaskJob
+from medmax_pipeline.eval.records import COUNTS, ITEMS, SCORERS, ItemRecord, read_records
 from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import Score, locked_scores, score_task, scores_to_table
-from medmax_pipeline.eval.steps import BASE
+from medmax_pipeline.eval.steps import BASE, LEAKAGE, SIMILARITY
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
-from medmax_pipeline.files import Json, read_json, write_json, write_table
+from medmax_pipeline.files import Json, digest_of, read_json, write_json, write_table
+from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run
@@ -27,22 +29,30 @@ from medmax_pipeline.withdrawal import PARAMETER, left_out
 
 OVER_LIMIT = "over_limit"
 SCORES = "scores.json"
+REPLIES = "replies"
+"""Folder of the store that keeps what endpoints answered, for all steps and builds."""
 
 
-def evaluate(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
-    """Evaluate several tasks; those of one model in one launched process, which loads the model once."""
+def evaluate(runs: Mapping[str, Run], judge: Endpoint | None = None) -> Mapping[str, Outcome]:
+    """Evaluate several tasks; those of one model in one launched process, which loads the model once.
+
+    Args:
+        runs: by key.
+        judge: the build's, for the tasks that are judged.
+    """
     by_model: dict[str, list[Run]] = {}
     for run in runs.values():
         by_model.setdefault(str(run.params["model_name"]), []).append(run)
     for group in by_model.values():
         path = group[0].work / "job.json"
-        write_json(path, _job(group).to_json())
+        write_json(path, _job(group, judge).to_json())
         group[0].launch(["medmax_pipeline.eval", str(path)])
     return {key: _outcome(run) for key, run in runs.items()}
 
 
-def _job(runs: Sequence[Run]) -> Job:
+def _job(runs: Sequence[Run], judge: Endpoint | None) -> Job:
     first = runs[0]
+    tokenizers = [first.inputs[name].manifest.digest for name in ("text_tokenizer", "image_tokenizer")]
     model = first.inputs[str(first.params["model_key"])]
     folder = model.folder / "model"
     image_tokenizer = first.inputs["image_tokenizer"].folder
@@ -50,27 +60,48 @@ def _job(runs: Sequence[Run]) -> Job:
     return Job(
         model_name=str(first.params["model_name"]),
         model=str(folder if folder.is_dir() else model.folder),
-        model_digest=model.manifest.digest,
+        model_digest=digest_of([model.manifest.digest, *tokenizers]),
         text_tokenizer=str(first.inputs["text_tokenizer"].folder),
         image_tokenizer=str(image_tokenizer),
         codes=str(codes),
         tasks=tuple(_task_job(run) for run in runs),
+        landing=str(first.landing),
+        judge=judge,
+        replies=str(first.store / REPLIES),
+        similarity=next((found for run in runs if (found := _similarity(run)) is not None), None),
     )
+
+
+def _similarity(run: Run) -> SimilarityJob | None:
+    """The build's similarity model as the launched process gets it; None where the task asks none."""
+    artifact = run.inputs.get(SIMILARITY)
+    if artifact is None:
+        return None
+    name, lock = str(run.params["similarity"]), artifact.manifest.lock
+    if lock is not None:
+        return SimilarityJob(name=name, reason=f"{SIMILARITY} is locked: {lock.reason}", cure=lock.cure)
+    return SimilarityJob(name=name, folder=str(artifact.folder))
 
 
 def _task_job(run: Run) -> TaskJob:
     limit, seed = run.params["limit"], run.params["seed"]
     assert limit is None or isinstance(limit, int)
     assert isinstance(seed, int)
+    samples, leakage, source = _samples(run), run.inputs.get(LEAKAGE), str(run.params["source"])
     return TaskJob(
         task=str(run.params["task"]),
-        samples=(str(_samples(run) / "samples.parquet"),),
+        samples=(str(samples / "samples.parquet"),),
         without=tuple(sorted(_withdrawn(run))),
         limit=limit,
         seed=seed,
         prompt_style=run.params["prompt_style"],  # type: ignore[arg-type]  # written by eval_step
         work=str(run.work),
         out=str(run.out),
+        images=(str(samples / "images.parquet"),),
+        leaked=""
+        if leakage is None or leakage.locked
+        else str(leakage.folder / leaked_file(source)),
+        previous="" if run.previous is None or run.previous.locked else str(run.previous.folder),
     )
 
 
@@ -90,7 +121,7 @@ def _outcome(run: Run) -> Outcome:
     gone = len(_withdrawn(run))
     left = int(counts["candidates"]) - gone - len(records)
     dropped = {OVER_LIMIT: left, PARAMETER: gone}
-    this = bound(task(str(run.params["task"])), Names())
+    this = bound(task(str(run.params["task"])), *_scorers(run.out))
     summary: dict[str, Json] = {"items": len(records)}
     for score in score_task(this, records):
         summary[f"{score.metric}_status"] = score.status
@@ -107,14 +138,27 @@ def _outcome(run: Run) -> Outcome:
     )
 
 
-def make_scores(run: Run, recipe: str, suite: Sequence[Task], base: bool) -> Outcome:
+def leaked_file(source: str) -> str:
+    """File of `leakage` that names a source's evaluation samples found in training data."""
+    return f"evaluated/{source}.parquet"
+
+
+def _scorers(folder: Path) -> tuple[Names, Mapping[str, Lock]]:
+    """Who scored an evaluation, and which scorer could not."""
+    path = folder / SCORERS
+    told = read_json(path) if path.is_file() else {}
+    names = Names(**{by: entry["name"] for by, entry in told.items()})
+    return names, {by: Lock(*entry["lock"]) for by, entry in told.items() if entry["lock"]}
+
+
+def make_scores(run: Run, recipe: str, suite: Sequence[Task], base: bool, names: Names) -> Outcome:
     """Write `scores.json` and `scores.parquet` of one recipe."""
     rows: list[Score] = []
     for this in suite:
         before = _records(run, BASE, this) if base else None
-        rows += _rows(run, recipe, this, before)
+        rows += _rows(run, recipe, this, names, before)
         if base:
-            rows += _rows(run, BASE, this, None)
+            rows += _rows(run, BASE, this, names, None)
     write_json(run.out / SCORES, [asdict(row) for row in rows])
     write_table(run.out / "scores.parquet", scores_to_table(rows))
     summary: dict[str, Json] = {"locked": sum(row.status == "locked" for row in rows)}
@@ -132,14 +176,15 @@ def _records(run: Run, model: str, this: Task) -> list[ItemRecord] | None:
     return None if artifact.locked else read_records(artifact.folder / ITEMS)
 
 
-def _rows(run: Run, model: str, this: Task, base: Sequence[ItemRecord] | None) -> list[Score]:
-    lock = run.inputs[f"eval/{model}/{this.key}"].manifest.lock
+def _rows(run: Run, model: str, this: Task, names: Names, base: Sequence[ItemRecord] | None) -> list[Score]:
+    artifact = run.inputs[f"eval/{model}/{this.key}"]
     records = _records(run, model, this)
     if records is None:
-        if lock is None:
+        if artifact.manifest.lock is None:
             raise StoreError(f"eval/{model}/{this.key}: is locked without a reason; remove it and build again.")
-        return locked_scores(this, model, lock)
-    return score_task(this, records, base)
+        return locked_scores(bound(this, names), model, artifact.manifest.lock)
+    _, locks = _scorers(artifact.folder)
+    return score_task(bound(this, names, locks), records, base)
 
 
 def read_scores(folder: Path) -> list[Score]:

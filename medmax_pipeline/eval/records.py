@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ITEMS = "items.parquet"
+GENERATED = "generated.parquet"
+"""The same records as the model left them, before a scorer said anything; only where scorers are asked. Another judge
+goes on from here."""
+SCORERS = "scorers.json"
+"""Judge and similarity model: name, identity, and why one was locked."""
 IMAGES = "images"
 COUNTS = "log/counts.json"
 """How many candidates and items there were, from the launched process to its step."""
@@ -62,10 +67,17 @@ class ItemRecord:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     generated_image: str = ""
     """sha256 of the PNG, which lies under images/; empty when none was made."""
+    compat_image: str = ""
+    """The same of the answer by the reference implementation's rule, where that is drawn apart."""
     reference_image: str = ""
     """sha256 of the PNG of the reference picture as the tokenizer reconstructs it."""
     seed: int | None = None
     """Seed of what was sampled; None where nothing was."""
+
+    @property
+    def pictures(self) -> frozenset[str]:
+        """Names of all pictures that belong to it."""
+        return frozenset({self.generated_image, self.compat_image, self.reference_image} - {""})
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -144,6 +156,7 @@ def record_schema() -> pa.Schema:
             ("unscored", pa.string()),
             ("metrics", pa.map_(pa.string(), pa.float64())),
             ("generated_image", pa.string()),
+            ("compat_image", pa.string()),
             ("reference_image", pa.string()),
             ("seed", pa.int64()),
         ]
@@ -187,7 +200,7 @@ def record_faults(folder: Path, manifest: Manifest) -> list[str]:
         unknown = record.metrics and any(value is None for value in record.metrics.values())
         if unknown and not record.unscored:
             faults.append(f"item {record.item_id} has a figure that is unknown for no reason")
-    named = {name for record in records for name in (record.generated_image, record.reference_image) if name}
+    named = {name for record in records for name in record.pictures}
     found = {path.stem for path in (folder / IMAGES).glob("*.png")}
     faults += [f"picture {name} is missing" for name in sorted(named - found)]
     faults += [f"picture {name} belongs to no record" for name in sorted(found - named)]

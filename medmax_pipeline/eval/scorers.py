@@ -7,8 +7,9 @@ the paper's own stays beside it, locked where the build has another one. What a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from medmax_pipeline.eval.task import Metric, Task
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 METRIC_LOCKED = "metric_locked"
 NOT_SCORED = "not_scored"
+NO_LOCKS: Mapping[str, Lock] = MappingProxyType({})
 
 
 class Names(NamedTuple):
@@ -52,18 +54,29 @@ class Scorers:
     """PNG bytes of a generated picture by its sha256."""
 
 
-def bound(task: Task, names: Names) -> Task:
-    """The task with its metrics named after the build's scorers, the paper's locked ones beside them."""
-    return replace(task, metrics=tuple(each for metric in task.metrics for each in _named(metric, names)))
+def scorers_of(task: Task) -> frozenset[str]:
+    """Which scorers of the build a task asks: `judge`, `similarity`."""
+    return frozenset(metric.by for metric in task.metrics if metric.by)
 
 
-def _named(metric: Metric, names: Names) -> Iterator[Metric]:
+def bound(task: Task, names: Names, locks: Mapping[str, Lock] = NO_LOCKS) -> Task:
+    """The task with its metrics named after the build's scorers, the paper's locked ones beside them.
+
+    Args:
+        task: of the registry.
+        names: the build's scorers.
+        locks: why one of them (`judge`, `similarity`) could not be asked.
+    """
+    return replace(task, metrics=tuple(each for metric in task.metrics for each in _named(metric, names, locks)))
+
+
+def _named(metric: Metric, names: Names, locks: Mapping[str, Lock]) -> Iterator[Metric]:
     if not metric.by:
         yield metric
         return
     mine, published = getattr(names, metric.by), getattr(PAPER, metric.by)
     if mine:
-        yield _renamed(metric, mine)
+        yield replace(_renamed(metric, mine), lock=locks.get(metric.by))
     if not mine.startswith(published):
         what = metric.by.replace("similarity", "similarity model")
         reason = f"The paper's {what} is {published}, this build's is {mine}." if mine else f"The build has no {what}."
@@ -81,7 +94,7 @@ def named(metric: str, scorer: str) -> str:
     return f"{metric}@{scorer}"
 
 
-def named_record(record: ItemRecord, task: Task, names: Names, locks: dict[str, Lock]) -> ItemRecord:
+def named_record(record: ItemRecord, task: Task, names: Names, locks: Mapping[str, Lock]) -> ItemRecord:
     """A record with its metrics under their scorers' names; those that nobody gave are None, with the reason.
 
     Args:

@@ -5,26 +5,59 @@ What they do is `publish.py`, imported when they run; asking the model is `runne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from medmax_pipeline.config import Evaluation
+from medmax_pipeline.config import Endpoint, Evaluation
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.eval import LEVEL, RESAMPLES
-from medmax_pipeline.eval.scorers import Names, bound
+from medmax_pipeline.eval.scorers import Names, bound, scorers_of
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import Json
-from medmax_pipeline.steps import Need, Outcome, Run, Step
+from medmax_pipeline.models.admission import endpoint_lock
+from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.withdrawal import parameters
 
-SCORES_VERSION = "1"
+SCORES_VERSION = "2"
 """Raise when statistics or the columns of scores change."""
 BASE = "base"
 WEIGHTS_INPUTS = ("image_tokenizer", "text_tokenizer", "image_codes")
+SIMILARITY = "similarity_model"
+LEAKAGE = "leakage"
+JUDGE_LOCKED = "judge_locked"
+"""Parameter of a task that is judged: why nobody can judge here. A key that is set unlocks it, and it is scored."""
 
 
-def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation, sources: Sequence[str]) -> Step:
-    """The step that asks one model the items of one task.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What a build gives its evaluations beside models and samples."""
+
+    judge: Endpoint | None = None
+    similarity: str = ""
+    """Name of the similarity model; empty: the build has none."""
+    leakage: bool = False
+    """Whether curation says which evaluation samples are in training data."""
+
+    @property
+    def names(self) -> Names:
+        """What the scorers are called."""
+        return Names(self.judge.model if self.judge else "", self.similarity)
+
+
+NOTHING_BESIDE = Beside()
+
+
+def eval_step(
+    model_name: str,
+    model_key: str,
+    key: str,
+    evaluation: Evaluation,
+    sources: Sequence[str],
+    beside: Beside = NOTHING_BESIDE,
+) -> Step:
+    """The step that asks one model the items of one task, and the build's scorers what they think of the answers.
 
     Args:
         model_name: a recipe, or `base`.
@@ -32,19 +65,30 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
         key: the task's row.
         evaluation: limits, sources and seed.
         sources: what the build has.
+        beside: its scorers, and whether it looks for leaks.
 
     Raises:
         ConfigError: there is no such task, or the build lacks its source.
     """
     this = task(key)
     source = _source(this, evaluation, sources)
-    samples = f"{source}/samples"
-    name = f"eval/{model_name}/{key}"
+    samples, name, asked = f"{source}/samples", f"eval/{model_name}/{key}", scorers_of(this)
+    inputs = (model_key, *WEIGHTS_INPUTS, samples)
+    optional = [SIMILARITY] if "similarity" in asked and beside.similarity else []
+    together = _together(beside.judge)
+    needs = [*map(Need, (*inputs, *optional)), *([Need(LEAKAGE, evaluated_part(source))] if beside.leakage else [])]
+
+    def further(store: Path, published: Mapping[str, Artifact]) -> dict[str, Json]:
+        lock = endpoint_lock(beside.judge) if beside.judge and "judge" in asked else None
+        locked: dict[str, Json] = {JUDGE_LOCKED: lock.reason} if lock else {}
+        return locked | parameters(store, [published[samples]], "eval", this.rows[source])
+
     return Step(
         key=name,
-        run=lambda run: run_together({name: run})[name],
+        run=lambda run: together({name: run})[name],
+        together=together,
         code_version=this.code_version,
-        needs=tuple(Need(each) for each in (model_key, *WEIGHTS_INPUTS, samples)),
+        needs=tuple(needs),
         params={
             "task": key,
             "model_name": model_name,
@@ -53,11 +97,30 @@ def eval_step(model_name: str, model_key: str, key: str, evaluation: Evaluation,
             "limit": evaluation.limit.get(key),
             "seed": evaluation.seed,
             "prompt_style": evaluation.prompt_style,
+            **_scored_by(asked, beside),
         },
-        withdrawn=lambda store, inputs: parameters(store, [inputs[samples]], "eval", this.rows[source]),
+        withdrawn=further,
+        locks_on=inputs,
         group="evaluation",
         description=f"Each item of {key} asked of {model_name}: one record an item.",
     )
+
+
+def evaluated_part(source: str) -> str:
+    """Part of `leakage` that names a source's evaluation samples found in training data."""
+    return f"evaluated/{source}"
+
+
+def _scored_by(asked: frozenset[str], beside: Beside) -> dict[str, Json]:
+    """The scorers that a task asks, as far as its figures depend on them: another judge touches judged tasks alone."""
+    told: dict[str, Json] = {}
+    if "judge" in asked:
+        from medmax_pipeline.eval.judge import judge_identity
+
+        told["judge"] = judge_identity(beside.judge) if beside.judge else None
+    if "similarity" in asked:
+        told["similarity"] = beside.similarity
+    return told
 
 
 def _source(this: Task, evaluation: Evaluation, sources: Sequence[str]) -> str:
@@ -77,22 +140,25 @@ def _source(this: Task, evaluation: Evaluation, sources: Sequence[str]) -> str:
     return source
 
 
-def run_together(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
-    """Evaluate several tasks; those of one model in one launched process, which loads the model once."""
-    from medmax_pipeline.eval.publish import evaluate
+def _together(judge: Endpoint | None) -> Callable[[Mapping[str, Run]], Mapping[str, Outcome]]:
+    """Evaluates several tasks; those of one model in one launched process, which loads the model once."""
 
-    return evaluate(runs)
+    def run(runs: Mapping[str, Run]) -> Mapping[str, Outcome]:
+        from medmax_pipeline.eval.publish import evaluate
+
+        return evaluate(runs, judge)
+
+    return run
 
 
-def scores_step(recipe: str, tasks: Sequence[str], base: bool) -> Step:
+def scores_step(recipe: str, tasks: Sequence[str], base: bool, names: Names = NOTHING_BESIDE.names) -> Step:
     """The step that turns the records of one recipe, and of the base beside it, into scores with intervals."""
     models = [recipe, BASE] if base else [recipe]
-    suite = [bound(task(key), Names()) for key in tasks]
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.eval.publish import make_scores
 
-        return make_scores(ctx, recipe, suite, base)
+        return make_scores(ctx, recipe, [task(key) for key in tasks], base, names)
 
     return Step(
         key=f"scores/{recipe}",
@@ -104,7 +170,7 @@ def scores_step(recipe: str, tasks: Sequence[str], base: bool) -> Step:
             "base": base,
             "resamples": RESAMPLES,
             "level": LEVEL,
-            "metrics": {each.key: _metrics(each) for each in suite},
+            "metrics": {key: _metrics(bound(task(key), names)) for key in tasks},
         },
         locks_on=(),
         group="evaluation",

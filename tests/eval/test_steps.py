@@ -15,7 +15,7 @@ from medmax_pipeline.errors import ConfigError, LaunchError
 from medmax_pipeline.eval.__main__ import main
 from medmax_pipeline.eval.publish import read_scores
 from medmax_pipeline.eval.records import ITEMS, read_records, record_faults
-from medmax_pipeline.eval.steps import eval_step, run_together, scores_step
+from medmax_pipeline.eval.steps import eval_step, scores_step
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
@@ -49,7 +49,8 @@ class Line:
     def build(self, model: str = "tiny") -> list[str]:
         """Evaluate one model on all tasks; keys of what had to be made."""
         steps = [eval_step(model, "base_model", key, LIMITS, SOURCES) for key in TASKS]
-        done = self.ledger.execute_together(steps, run_together, launch=self.launch)
+        assert steps[0].together is not None
+        done = self.ledger.execute_together(steps, steps[0].together, launch=self.launch)
         return [key for key, (_, made) in done.items() if made]
 
 
