@@ -12,6 +12,7 @@ from typing import Final
 
 from medmax_pipeline.eval.judge_prompts import correct_parts, pair_parts
 from medmax_pipeline.models.endpoint import Message, Rules
+from medmax_pipeline.sample.author import sample_author
 
 ENOUGH: Final = 0.5
 """Share of the reference's words that make an answer good enough for `sample_judge`."""
@@ -45,5 +46,8 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z0-9]+", text.lower()))
 
 
-RULES: Final[Mapping[str, Rules]] = {"sample_judge": Rules(sample_judge, "1")}
+RULES: Final[Mapping[str, Rules]] = {
+    "sample_author": Rules(sample_author, "1"),
+    "sample_judge": Rules(sample_judge, "1"),
+}
 """By the name that an endpoint of kind `sample` gives as its model. The version is raised when a reply changes."""

@@ -50,8 +50,13 @@ def publish(folder: Path, samples: Sequence[Sample], pixels: dict[str, str] | No
         {
             "image_id": image,
             "source": samples[0].source,
+            "folder": samples[0].source,
             "file": f"{image}.png",
             "member": "",
+            "kind": "loose",
+            "offset": 0,
+            "packed": 0,
+            "crc": 0,
             "bytes": 1,
             "format": "PNG",
             "mode": "RGB",
