@@ -138,6 +138,15 @@ class Curation:
     """Drop the second and further samples with the same pictures and text."""
     leakage: Literal["exact", "off"] = "exact"
     """Drop training samples whose picture, by bytes or by pixels, is an evaluation picture."""
+    figures: Literal["similarity", "off"] = "off"
+    """Drop training samples that show a plot or chart, as the build's similarity model sees it."""
+    figures_sources: tuple[str, ...] = ("pmc_oa", "llava_med_pmc", "pubmedvision_alignment")
+    """Whose pictures are looked at: those cut out of articles, in which plots stand beside pictures of patients."""
+    figures_threshold: float = 0.0
+    """A picture is a chart where its cosine with the nearest description of a chart is greater by this than that with
+    the nearest of a medical picture. Ours, the paper's is not published; it belongs to a model and its descriptions."""
+    figures_prompts: str = "v1"
+    """List of descriptions (`curation/figures.py`)."""
     generation_share: float = 0.5
     """Share of caption pairs turned into text-to-image samples; the paper's two accounts differ (0.16 and 0.5)."""
     radiograph_share: float = 0.5

@@ -1,7 +1,7 @@
 """The graph of a build: which steps there are, and in which order each source, recipe and row gets its own.
 
-    <source>/raw -> <source>/samples -> duplicates, leakage -> <source>/curated -> image_codes -> shards/<recipe>
-      -> checkpoint/<recipe> -> eval/<recipe>/<task> -> scores/<recipe> -> report
+    <source>/raw -> <source>/samples -> duplicates, leakage, figures -> <source>/curated -> image_codes
+      -> shards/<recipe> -> checkpoint/<recipe> -> eval/<recipe>/<task> -> scores/<recipe> -> report
 
 One place, so that the orchestrator, the command line and the tests see the same steps. What a step does belongs to
 its room; how it shows in the web UI to `assets/`. Nothing heavy is imported here.
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from medmax_pipeline.config import Build, Settings
 from medmax_pipeline.curation.split import held_out_share
-from medmax_pipeline.curation.steps import curated_step, duplicates_step, leakage_step
+from medmax_pipeline.curation.steps import curated_step, duplicates_step, figures_step, leakage_step
 from medmax_pipeline.eval.steps import Beside, eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ingest.weights import weights_step
@@ -106,6 +106,7 @@ def _all(settings: Settings) -> Iterator[Step]:
         yield samples_step(record, variant, held_out_share(build.curation.hold_out, record))
     yield duplicates_step(build.sources, build.curation.duplicates)
     yield leakage_step(build.sources, build.curation.leakage)
+    yield figures_step(build.sources, build.curation, build.similarity_model is not None)
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
     for key in trained:
         yield curated_step(key, build.curation)

@@ -1,6 +1,6 @@
-"""The steps of curation: `duplicates` and `leakage` across all sources, `<source>/curated` for each.
+"""The steps of curation: `duplicates`, `leakage` and `figures` across sources, `<source>/curated` for each.
 
-Only the joints with the ledger are here; what is done is imported when a step runs. The two cross-source steps publish
+Only the joints with the ledger are here; what is done is imported when a step runs. The cross-source steps publish
 one part a source and do not lock when a source does; `<source>/curated` depends on its own part alone, so that a change
 of one source leaves the others as they are.
 """
@@ -12,9 +12,11 @@ from typing import Final
 
 from medmax_pipeline.config import Curation
 from medmax_pipeline.curation import DECISIONS, licence, single_image, split
+from medmax_pipeline.curation.figure_prompts import SCORER, prompts_named
 from medmax_pipeline.curation.instructions import Formatter, forms
 from medmax_pipeline.curation.phrases import Templates, read_templates
-from medmax_pipeline.files import Json
+from medmax_pipeline.files import Json, digest_of
+from medmax_pipeline.manifest import Lock
 from medmax_pipeline.sources import SOURCES
 from medmax_pipeline.sources import source as record_of
 from medmax_pipeline.steps import Need, Outcome, Run, Step
@@ -24,8 +26,14 @@ DUPLICATES_VERSION: Final = "1"
 """Raise it when the same samples would be judged otherwise."""
 LEAKAGE_VERSION: Final = "1"
 """Raise it when the same pictures would be judged otherwise."""
+FIGURES_VERSION: Final = "1"
+"""Raise it when the same pictures would be judged otherwise by the same model."""
 CURATED_VERSION: Final = "2"
 """Raise it when the same verdicts would give other samples: order of decisions, instruction forms."""
+NO_SCORER: Final = Lock(
+    "Figures are found by a similarity model, and this build names none.",
+    'Give the build similarity_model = { kind = "published", name = "biomedclip" }, or say curation.figures = "off".',
+)
 
 
 def _across(
@@ -82,6 +90,51 @@ def leakage_step(sources: Sequence[str], mode: str) -> Step:
     return _across("leakage", sources, mode, LEAKAGE_VERSION, run, what)
 
 
+def figures_step(sources: Sequence[str], curation: Curation, scorer: bool) -> Step:
+    """Training samples that show a plot or chart instead of a patient.
+
+    Args:
+        sources: keys of the build's sources.
+        curation: whose pictures are looked at, with which descriptions and threshold.
+        scorer: whether the build has a similarity model.
+
+    Raises:
+        ConfigError: there is no list of descriptions of that name.
+    """
+    mode, looked_at = curation.figures, figure_sources(curation, sources)
+    prompts = prompts_named(curation.figures_prompts)
+
+    def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.curation.figures import make_figures
+
+        return make_figures(ctx, looked_at, mode)
+
+    needs = [*([Need(SCORER)] if scorer else []), *(Need(f"{source}/samples") for source in looked_at)]
+    return Step(
+        key="figures",
+        run=run,
+        code_version=FIGURES_VERSION,
+        needs=tuple(needs) if mode != "off" else (),
+        params={
+            "mode": mode,
+            "sources": list(looked_at),
+            "threshold": curation.figures_threshold,
+            "prompts": curation.figures_prompts,
+            "prompts_digest": digest_of([list(prompts.figure), list(prompts.medical)])[:16],
+        },
+        locks_on=(SCORER,),
+        lock=(lambda landing: NO_SCORER) if mode != "off" and not scorer else None,
+        group="curation",
+        description="Plots and charts among the pictures of articles, by a similarity model's score: every score, "
+        "their distribution, and pictures of both sides of the threshold.",
+    )
+
+
+def figure_sources(curation: Curation, sources: Sequence[str]) -> list[str]:
+    """The sources of a build whose pictures `figures` looks at."""
+    return [source for source in sources if source in curation.figures_sources]
+
+
 def curated_step(source: str, curation: Curation) -> Step:
     """The training samples of one source that survive, in their instruction form.
 
@@ -96,7 +149,7 @@ def curated_step(source: str, curation: Curation) -> Step:
     stay = licence.admitted(curation.licences, {one.licence.name for one in SOURCES.values()})
     held_out = split.held_out_share(curation.hold_out, record)
     formed = formatter(curation, record.placeholder)
-    modes = across_modes(curation)
+    modes = across_modes(curation, source)
     taken = tuple(decision for decision, mode in modes.items() if mode != "off")
 
     def run(ctx: Run) -> Outcome:
@@ -134,9 +187,10 @@ def curated_step(source: str, curation: Curation) -> Step:
     )
 
 
-def across_modes(curation: Curation) -> dict[str, str]:
+def across_modes(curation: Curation, source: str) -> dict[str, str]:
     """How each decision that looks across sources is taken on a source."""
-    return {"leakage": curation.leakage, "duplicates": curation.duplicates}
+    figures = curation.figures if source in curation.figures_sources else "off"
+    return {"leakage": curation.leakage, "duplicates": curation.duplicates, "figures": figures}
 
 
 def formatter(curation: Curation, placeholder: str) -> Formatter:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import Json, digest_of, sha256_file, write_json
+from medmax_pipeline.files import Json, write_json
 from medmax_pipeline.models.published import BIOMEDCLIP
 from medmax_pipeline.models.weights import (
     CONFIG,
@@ -167,7 +167,7 @@ def place_similarity(folder: Path, names: Sequence[str], key: str, out: Path) ->
     Args:
         folder: the landing folder.
         names: its verified files.
-        key: of its record; BiomedCLIP is called after it, another CLIP after it and its weights.
+        key: of its record, which it is called after.
         out: the artifact's folder.
 
     Returns:
@@ -182,12 +182,13 @@ def place_similarity(folder: Path, names: Sequence[str], key: str, out: Path) ->
     for name in names:
         if name != INDEX:
             link(folder / name, out / name)
-    published = key == BIOMEDCLIP.key
-    if not published:
+    if key == BIOMEDCLIP.key:
+        form = "open_clip"
+    else:
+        form = "transformers"
         read_shapes(out)
         _write_index(out)
-        key = f"{key}_{digest_of(sorted(sha256_file(path) for path in out.glob('*.safetensors')))[:8]}"
-    card: dict[str, Json] = {"name": key, "form": "open_clip" if published else "transformers"}
+    card: dict[str, Json] = {"name": key, "form": form}
     write_json(out / CARD, card)
     open_similarity(out)
     return card

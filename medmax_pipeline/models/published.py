@@ -131,7 +131,7 @@ BIOMEDCLIP: Final = PublishedWeights(
 CLIP: Final = PublishedWeights(
     key="clip",
     title="A CLIP in transformers' form",
-    what="picture and text in one space: any such folder that the user prefers to BiomedCLIP, named by its weights",
+    what="picture and text in one space: any such folder that the user prefers to BiomedCLIP",
     access=Access(
         "manual",
         "https://huggingface.co/models?other=clip&library=safetensors",
