@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from medmax_pipeline.config import Build, Settings
+from medmax_pipeline.config import INTERLEAVED, Build, Settings, mixed_sources
 from medmax_pipeline.curation.split import held_out_share
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, figures_step, leakage_step
 from medmax_pipeline.eval.steps import Beside, eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ingest.weights import weights_step
+from medmax_pipeline.interleave.steps import interleaved_curated_step, written_step
 from medmax_pipeline.ledger import Ledger, Planned
 from medmax_pipeline.models.published import published
 from medmax_pipeline.models.steps import (
@@ -110,18 +111,23 @@ def _all(settings: Settings) -> Iterator[Step]:
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
     for key in trained:
         yield curated_step(key, build.curation)
+    mixed = mixed_sources(build)
+    if build.interleave is not None:
+        yield written_step(build.interleave, build.endpoints, tuple(trained))
+        yield interleaved_curated_step(build.curation)
     yield from _weights(build, trained)
     yield image_codes_step(build.sources, trained)
     if "medmax_data" in build.sources:
         yield published_tokens_step()
     for recipe in settings.recipes.values():
-        yield shards_step(recipe, build.sources)
+        yield shards_step(recipe, mixed)
         yield checkpoint_step(recipe)
     for steps in eval_steps(build).values():
         yield from steps
     for name in settings.recipes:
         yield scores_step(name, build.evaluation.tasks, build.evaluation.base, beside_models(build).names)
-    yield report_step(tuple(settings.recipes), build.sources, trained, build.evaluation.tasks, build.evaluation.base)
+    curated = [*trained, *(key for key in mixed if key == INTERLEAVED)]
+    yield report_step(tuple(settings.recipes), mixed, curated, build.evaluation.tasks, build.evaluation.base)
 
 
 def steps(settings: Settings) -> list[Step]:

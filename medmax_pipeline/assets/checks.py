@@ -52,7 +52,8 @@ def _leaks(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
     needed = ledger.need("leakage").manifest.inputs
     found = {entry.key.removesuffix("/samples"): ledger.need(entry.key) for entry in needed}
     folders = {name: samples.folder for name, samples in found.items() if not samples.locked}
-    return evaluation_pictures_left(artifact.folder, folders[source], folders)
+    samples = ledger.need(f"{source}/samples").folder  # of a source, or of the interleaved set
+    return evaluation_pictures_left(artifact.folder, samples, folders)
 
 
 def _bad_ids(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
