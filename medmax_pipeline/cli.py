@@ -212,6 +212,32 @@ def decode(arguments: argparse.Namespace) -> int:
     return _told(code_lines.decode_file(vqgan, arguments.lines, arguments.out))
 
 
+def evaluation(arguments: argparse.Namespace) -> int:
+    """What stands on stored answers alone: how far two judges agree."""
+    return EVALUATION[arguments.what](arguments)
+
+
+def agreement(arguments: argparse.Namespace) -> int:
+    """Judge items of a published evaluation again with another endpoint of the build, and print kappa."""
+    from medmax_pipeline.eval import agreement as room
+
+    settings = config.load(arguments.config)
+    found = room.compare(
+        _ledger(settings),
+        settings.build,
+        arguments.artifact,
+        arguments.judge,
+        arguments.sample,
+        lambda line: print(line, file=sys.stderr),
+    )
+    print(json.dumps(found.to_json()) if arguments.json else "\n".join(room.to_text(found)))
+    return 0
+
+
+EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {"agreement": agreement}
+"""What `medmax eval` does."""
+
+
 def _told(found: Iterable[Mapping[str, object]]) -> int:
     """Print a line each, errors apart; 1 where there was one."""
     bad = 0
@@ -231,6 +257,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "retry": (retry, True),
     "results": (results, False),
     "export": (export, False),
+    "eval": (evaluation, False),
     "encode": (encode, False),
     "decode": (decode, False),
 }
@@ -247,6 +274,9 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if name in ("encode", "decode"):
             _add_codes(command, name)
+            continue
+        if name == "eval":
+            _add_evaluation(command)
             continue
         command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
         if speaks_json:
@@ -276,6 +306,26 @@ def parser() -> argparse.ArgumentParser:
 def _add_ids(group: argparse._MutuallyExclusiveGroup) -> None:
     for what in ("image", "sample"):
         group.add_argument(f"--{what}", metavar="ID", help=f"id of the {what}, or its first 8 digits or more")
+
+
+def _add_evaluation(command: argparse.ArgumentParser) -> None:
+    """The grammar of `eval`."""
+    whats = command.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, function in EVALUATION.items():
+        text = (function.__doc__ or "").splitlines()[0]
+        what = whats.add_parser(name, help=text, description=text)
+        what.add_argument("--json", action="store_true", help="JSON for machines")
+        if name == "agreement":
+            what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")
+            what.add_argument("artifact", help="asset key, e.g. eval/sample/vqa_rad/open")
+            what.add_argument("--judge", required=True, metavar="NAME", help="the second judge, under [endpoints]")
+            what.add_argument("--sample", type=_above_zero, metavar="N", help="items to judge at most; default all")
+
+
+def _above_zero(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
+    return int(text)
 
 
 def _add_codes(command: argparse.ArgumentParser, name: str) -> None:
