@@ -148,15 +148,39 @@ class Engine:
         )
         return np.asarray(codes_BN.numpy(), dtype=np.int64)
 
-    def interleaved(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> list[Interleaved]:
+    def interleaved(
+        self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding, repetition_penalty: float = 1.0
+    ) -> list[Interleaved]:
         """Text and pictures after each prompt: text greedily, codes sampled under guidance, each row for itself.
 
         Args:
             prompts: ids up to where the reply begins.
             seeds: one a prompt, of its pictures' codes.
-            how: all its fields count; `max_new_tokens` text ids and `max_images` pictures at most.
+            how: `max_new_tokens` text ids and `max_images` pictures at most, and how codes are drawn.
+            repetition_penalty: on text.
         """
-        raise NotImplementedError("lands within this hour")
+        from medmax_pipeline.models.guidance import Nucleus
+        from medmax_pipeline.models.interleaved import Budget, Guidance, generate_interleaved
+
+        answers = generate_interleaved(
+            self.model,
+            _lists(prompts),
+            self.vocabulary,
+            seeds,
+            Budget(how.max_new_tokens, how.max_images),
+            how=Nucleus(how.temperature, how.top_p),
+            guidance=Guidance(how.cfg_text, how.cfg_image),
+            repetition_penalty=repetition_penalty,
+            stepping=self.stepping,
+        )
+        text = self.sequencer.text
+        return [
+            Interleaved(
+                tuple(text.decode(part) if isinstance(part, list) else part.numpy() for part in answer.parts),
+                answer.ended,
+            )
+            for answer in answers
+        ]
 
     def pixels(self, codes_BN: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Codes as pictures: (B, H, W, 3) uint8 RGB. One at a time, so that no pixel depends on the company."""

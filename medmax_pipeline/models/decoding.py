@@ -190,13 +190,11 @@ class Rows:
         self._graphs: dict[tuple[int, int], _Graph] = {}
         self.hidden_RC = torch.cat(filled.states)
 
-    def logits(self, first: int = 0, count: int | None = None) -> Tensor:
-        """(R, V) float32 of each row's next id; of `count` ids from `first` on alone where they are given."""
-        head = self._model.lm_head
-        if count is None:
-            whole: Tensor = head(self.hidden_RC).float()
-            return whole
-        return functional.linear(self.hidden_RC, head.weight[first : first + count]).float()
+    def logits(self, first: int = 0, count: int | None = None, *, rows: int | None = None) -> Tensor:
+        """(R, V) float32 of each row's next id; of `count` ids from `first` on, or of the first rows, where asked."""
+        head, hidden_RC = self._model.lm_head, self.hidden_RC[:rows]
+        whole: Tensor = head(hidden_RC) if count is None else functional.linear(hidden_RC, head.weight[first:][:count])
+        return whole.float()
 
     @torch.inference_mode()
     def append(self, ids_R: Tensor, grow_R: Tensor | None = None) -> None:
