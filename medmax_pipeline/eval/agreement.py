@@ -277,6 +277,6 @@ def to_text(compared: Compared) -> list[str]:
                 f"    means {found.mean_first:.3f} and {found.mean_second:.3f} of the {found.both} that both judged",
             ]
         lines.append(
-            f"    without a verdict: {found.unread_first} of {found.first}, {found.unread_second} of {found.second}"
+            f"    no verdict of {found.first} on {found.unread_first}, of {found.second} on {found.unread_second}"
         )
     return [*lines, "  asked: " + ", ".join(f"{name} {value}" for name, value in compared.spent.items())]
