@@ -106,8 +106,3 @@ def unasked(task: Task, item: Item, reason: str) -> ItemRecord:
     """The record of an item that the model never saw: every figure of it is unknown."""
     values = {metric.per_item or metric.name: None for metric in task.metrics if not metric.by}
     return record_of(task, item, unscored=reason, metrics=values)
-
-
-def was_asked(record: ItemRecord) -> bool:
-    """Whether the model saw the item, so that there is something to score."""
-    return not {NO_CODES, REFUSED, TOO_LONG}.intersection(record.unscored.split())

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medmax_pipeline.eval.asking import ask, fitted, record_of, was_asked
+from medmax_pipeline.eval.asking import ask, fitted, record_of
 from medmax_pipeline.eval.compat import REPETITION_PENALTY
 from medmax_pipeline.eval.items import Item
 from medmax_pipeline.eval.picture_text import PICTURE_UNREAD, Space, space_of
@@ -31,7 +31,7 @@ DECODING = Decoding(max_new_tokens=512)
 positions, which only one without an end reaches."""
 NO_REFERENCE = "reference_missing"
 COMPAT_TEXT = "compat_text"
-"""Where a record's predictions hold the text under the penalty."""
+"""Where the predictions of a record that was asked hold the text under the penalty."""
 
 METRICS = (
     Metric(
@@ -88,39 +88,31 @@ def answer_captioning(engine: Engine, task: Task, items: Sequence[Item]) -> Answ
 
 def _record(task: Task, item: Item, text: str, compat_text: str) -> ItemRecord:
     wanted = task.reference(item.sample)
+    values: dict[str, float | None] = dict.fromkeys(each.name for each in METRICS if not each.by)
+    if wanted:
+        values = {"token_f1": token_f1(text, wanted), **overlap(text, wanted)}
     return record_of(
         task,
         item,
         generated_text=text,
         predictions={COMPAT_TEXT: compat_text},
-        unscored="" if wanted else NO_REFERENCE,
-        metrics={"token_f1": token_f1(text, wanted) if wanted else None},
+        unscored=overlap_unscored(values) if wanted else NO_REFERENCE,
+        metrics=values,
     )
 
 
 def score_captioning(
     scorers: Scorers, task: Task, samples: Sequence[Sample], records: Sequence[ItemRecord]
 ) -> list[ItemRecord]:
-    """Overlap by the field's libraries, and similarity of the picture with both texts and the reference."""
+    """Similarity of the picture with both texts and the reference."""
     space = space_of(scorers)
-    found = []
-    for record in records:
-        if was_asked(record):
-            record = _with_overlap(record)
-            record = record if space is None else _with_similarity(record, space)
-        found.append(record)
-    return found
-
-
-def _with_overlap(record: ItemRecord) -> ItemRecord:
-    if not record.reference:
-        return scored(record, dict.fromkeys((metric.name for metric in OVERLAP), None))
-    values = overlap(record.generated_text, record.reference)
-    return scored(record, values, unscored=overlap_unscored(values))
+    if space is None:
+        return list(records)
+    return [_with_similarity(each, space) if COMPAT_TEXT in each.predictions else each for each in records]
 
 
 def _with_similarity(record: ItemRecord, space: Space) -> ItemRecord:
-    texts = [record.generated_text, str(record.predictions[COMPAT_TEXT]), record.reference]
+    texts = [record.generated_text, record.predictions[COMPAT_TEXT] or "", record.reference]
     found = space.source_beside(record.image_ids[0], *map(space.text, texts))
     strict, compat, ceiling = found or (None, None, None)
     return scored(

@@ -1,8 +1,8 @@
 """Captions drawn as pictures: codes sampled under guidance, decoded, and set beside the reference picture.
 
 The decoding loop forces a picture of exactly N codes, so a picture always comes out; whether the model would have begun
-and ended it by itself is measured apart (`valid`). The paper's metric is a trained network's similarity and stays
-locked until its weights are here.
+and ended it by itself is measured apart (`valid`). The reference implementation draws in the same way but for its
+seed, which never reaches the process that draws; here each item has its own.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from medmax_pipeline.eval.asking import ask, record_of
 from medmax_pipeline.eval.items import Item
-from medmax_pipeline.eval.picture_metrics import code_histogram, cosine
-from medmax_pipeline.eval.records import Answered, ItemRecord
+from medmax_pipeline.eval.picture_metrics import code_histogram, histogram_cosine
+from medmax_pipeline.eval.picture_text import PICTURE_UNREAD, Space, cosine, space_of
+from medmax_pipeline.eval.records import Answered, ItemRecord, scored
 from medmax_pipeline.eval.task import Decoding, Metric, Task
 from medmax_pipeline.files import sha256_bytes
+from medmax_pipeline.records import Sample
 from medmax_pipeline.tokens.likeness import psnr_db
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from medmax_pipeline.eval.asking import Ids
     from medmax_pipeline.eval.engine import Engine
+    from medmax_pipeline.eval.scorers import Scorers
 
 NO_OTHER = "no_other_reference"
 
@@ -61,10 +64,21 @@ METRICS = (
     Metric(
         name="clip_score",
         by="similarity",
-        meaning="cosine of picture and text in the space of the similarity model",
+        meaning="cosine of the generated picture and the caption that it was asked for with",
+        share=False,
+    ),
+    Metric(
+        name="clip_score_reference",
+        by="similarity",
+        meaning="cosine of the caption's own picture and the caption: what clip_score is read against",
         share=False,
     ),
 )
+
+
+def caption(sample: Sample) -> str:
+    """What is to be drawn: a caption or report, which a picture's description answers and a drawing's prompt asks."""
+    return sample.turns[0].text if sample.kind in ("generation", "radiograph_generation") else sample.answer
 
 
 def answer_generation(engine: Engine, task: Task, items: Sequence[Item]) -> Answered:
@@ -101,6 +115,29 @@ def answer_generation(engine: Engine, task: Task, items: Sequence[Item]) -> Answ
     return Answered(asked.in_order(task, judged), pictures)
 
 
+def score_generation(
+    scorers: Scorers, task: Task, samples: Sequence[Sample], records: Sequence[ItemRecord]
+) -> list[ItemRecord]:
+    """Similarity of the caption with the picture drawn for it, and with its own."""
+    space = space_of(scorers)
+    if space is None:
+        return list(records)
+    return [_with_similarity(each, space) if each.generated_image else each for each in records]
+
+
+def _with_similarity(record: ItemRecord, space: Space) -> ItemRecord:
+    wanted = space.text(record.reference)
+    ceiling = space.source_beside(record.image_ids[0], wanted)
+    return scored(
+        record,
+        {
+            "clip_score": cosine(space.drawn(record.generated_image), wanted),
+            "clip_score_reference": ceiling[0] if ceiling else None,
+        },
+        unscored="" if ceiling else PICTURE_UNREAD,
+    )
+
+
 def _whole_by_itself(engine: Engine, prompts: Sequence[Ids], codes_BN: npt.NDArray[np.int64]) -> list[bool]:
     """Where the model gives more than half of its probability to the begin, and after the codes to the end."""
     import numpy as np
@@ -124,9 +161,9 @@ def _nearness(
 
     size = engine.vocabulary.codebook_size
     mine = code_histogram(codes, size)
-    near = cosine(mine, code_histogram(references[place], size))
+    near = histogram_cosine(mine, code_histogram(references[place], size))
     others = [
-        cosine(mine, code_histogram(reference, size))
+        histogram_cosine(mine, code_histogram(reference, size))
         for item, reference in zip(items, references, strict=True)
         if item.cluster != items[place].cluster
     ]

@@ -3,7 +3,7 @@ tokenizer's own.
 
 They compare a generated picture with the reference picture as the same tokenizer reconstructs it, so that what the
 tokenizer loses is charged to nobody. None of them says whether a picture shows what its caption says; similarity by a
-trained network (BiomedCLIP) is another metric and keeps its own name.
+trained network is `picture_text.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def code_histogram(codes: npt.NDArray[np.int64], codebook_size: int) -> npt.NDAr
     return np.bincount(codes, minlength=codebook_size).astype(np.float64)
 
 
-def cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
+def histogram_cosine(one: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> float:
     """Cosine of two histograms that are not empty, 0 to 1."""
     import numpy as np
 

@@ -36,6 +36,7 @@ def medmax_eval_data(pictures: Sequence[Picture]) -> Tree:
         members[name] = data
         tree.place(picture, data, ARCHIVE, member=name)
         rows += (_questions, _choices, _pictures, _chats)[place % 4](picture, place, name)
+        rows += _answered_with_pictures(picture, name)
     if rows:
         rows += _faulty(rows)
         members["images/sample/unasked.jpg"] = jpeg(pictures[0].image().resize((100, 100)))
@@ -71,13 +72,19 @@ def _choices(picture: Picture, place: int, name: str) -> Rows:
 
 
 def _pictures(picture: Picture, place: int, name: str) -> Rows:
-    """Captioning, with a reference and without; generation; and text with a picture in it."""
+    """Captioning, with a reference and without, and generation."""
     told = caption(picture, 0)
     rows = []
     for kind in TYPES:
         rows.append(_row("image_captioning", kind, "", "" if kind == "pmc_oa" else told, name))
         rows.append(_row("image_generation", kind, told, "", name))
-    return [*rows, _row("mm_out", "mm_out", f"What does a {PHRASES[picture.modality]} look like?", told, name)]
+    return rows
+
+
+def _answered_with_pictures(picture: Picture, name: str) -> Rows:
+    """A question that text and picture answer together, as of either origin."""
+    question = f"What does a {PHRASES[picture.modality]} look like?"
+    return [_row("mm_out", kind, question, caption(picture, 0), name) for kind in TYPES if kind != "report"]
 
 
 def _chats(picture: Picture, place: int, name: str) -> Rows:

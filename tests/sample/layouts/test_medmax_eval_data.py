@@ -34,7 +34,7 @@ def rows(laid: Laid) -> Rows:
 
 def test_every_row_is_kept_dropped_or_quarantined_by_name(made: Ingested) -> None:
     assert made.figures == (
-        34,
+        45,
         {"answer_empty": 1, "answer_not_an_option": 1, "duplicate_row": 1},
         {"image_missing": 1, "row_unknown_shape": 1},
     )
@@ -64,7 +64,7 @@ def test_each_task_becomes_its_kind(made: Ingested) -> None:
         "report_generation": 1,
         "generation": 2,
         "radiograph_generation": 1,
-        "interleaved": 1,
+        "interleaved": 12,
         "visual_chat": 2,
     }
     assert {sample.split for sample in made.samples} == {"eval"}
