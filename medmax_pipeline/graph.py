@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from medmax_pipeline.config import INTERLEAVED, Build, Settings, mixed_sources
 from medmax_pipeline.curation.split import held_out_share
-from medmax_pipeline.curation.steps import curated_step, duplicates_step, figures_step, leakage_step
+from medmax_pipeline.curation.steps import curated_step, duplicates_step, figures_step, funnel_step, leakage_step
 from medmax_pipeline.eval.steps import Beside, eval_step, scores_step
 from medmax_pipeline.ingest.steps import raw_step, samples_step
 from medmax_pipeline.ingest.weights import weights_step
@@ -115,6 +115,8 @@ def _all(settings: Settings) -> Iterator[Step]:
     if build.interleave is not None:
         yield written_step(build.interleave, build.endpoints, tuple(trained))
         yield interleaved_curated_step(build.curation)
+    curated = [*trained, *(key for key in mixed if key == INTERLEAVED)]
+    yield funnel_step(mixed, curated)
     yield from _weights(build, trained)
     yield image_codes_step(build.sources, trained)
     if "medmax_data" in build.sources:
@@ -126,7 +128,6 @@ def _all(settings: Settings) -> Iterator[Step]:
         yield from steps
     for name in settings.recipes:
         yield scores_step(name, build.evaluation.tasks, build.evaluation.base, beside_models(build).names)
-    curated = [*trained, *(key for key in mixed if key == INTERLEAVED)]
     yield report_step(tuple(settings.recipes), mixed, curated, build.evaluation.tasks, build.evaluation.base)
 
 

@@ -30,6 +30,8 @@ FIGURES_VERSION: Final = "1"
 """Raise it when the same pictures would be judged otherwise by the same model."""
 CURATED_VERSION: Final = "2"
 """Raise it when the same verdicts would give other samples: order of decisions, instruction forms."""
+FUNNEL_VERSION: Final = "1"
+"""Raise it when the same artifacts would give another table."""
 NO_SCORER: Final = Lock(
     "Figures are found by a similarity model, and this build names none.",
     'Give the build similarity_model = { kind = "published", name = "biomedclip" }, or say curation.figures = "off".',
@@ -184,6 +186,32 @@ def curated_step(source: str, curation: Curation) -> Step:
         withdrawn=lambda store, inputs: parameters(store, [inputs[f"{source}/samples"]], "train"),
         group=source,
         description="Training samples that survive, in the form in which they teach, and the funnel of the others.",
+    )
+
+
+def funnel_step(sources: Sequence[str], trained: Sequence[str]) -> Step:
+    """The funnel over all sources as one table; it locks on nothing, since a lock is a line of it.
+
+    Args:
+        sources: keys of the build's sources, and the interleaved set where there is one.
+        trained: those of them that are curated.
+    """
+
+    def run(ctx: Run) -> Outcome:
+        from medmax_pipeline.curation.funnel import make_funnel
+
+        return make_funnel(ctx, sources)
+
+    needs = [f"{source}/samples" for source in sources] + [f"{source}/curated" for source in trained]
+    return Step(
+        key="funnel",
+        run=run,
+        code_version=FUNNEL_VERSION,
+        needs=tuple(map(Need, needs)),
+        params={"sources": list(sources)},
+        locks_on=(),
+        group="curation",
+        description="Of every source: rows in, each reason for which some were left out, samples out, and examples.",
     )
 
 
