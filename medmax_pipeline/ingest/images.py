@@ -23,6 +23,8 @@ from medmax_pipeline.errors import ImageError
 from medmax_pipeline.files import sha256_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 FORMATS: Final = ("JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP")
@@ -138,6 +140,21 @@ def flatten(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def grey_copy(data: bytes, side: int) -> npt.NDArray[np.uint8]:
+    """A small grey copy of a picture, (side, side) uint8, its two sides scaled each to `side`.
+
+    For looking alike, not for pixels: a JPEG is decoded no finer than needed.
+
+    Raises:
+        ImageError: as `probe`.
+    """
+    from medmax_pipeline.ingest.phash import grey_cells
+
+    with _opened(data) as image:
+        image.draft(None, (2 * side, 2 * side))
+        return grey_cells(flatten(image), side).astype("uint8")
 
 
 def digest_pixels(flat: Image.Image) -> str:
