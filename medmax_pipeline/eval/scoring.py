@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from medmax_pipeline.manifest import Lock
 if TYPE_CHECKING:
     from medmax_pipeline.eval.judge import Judge
     from medmax_pipeline.eval.runner import Running
+    from medmax_pipeline.ingest.reader import ImageReader
     from medmax_pipeline.models.similarity import Similarity
 
 SCORED = "scored.jsonl"
@@ -74,7 +76,7 @@ def score_all(job: Job, runs: Sequence[Running], log: Log) -> list[list[ItemReco
         _open_similarity(job) if "similarity" in asked else NO_SCORER,
     )
     with ExitStack() as stack:
-        picture = _pictures(job, runs, stack) if asked - opened.locks.keys() else _nowhere
+        picture = _pictures(job, runs, stack)
         return [_score(job, run, opened, picture, log) for run in runs]
 
 
@@ -138,14 +140,18 @@ def _open_similarity(job: Job) -> Similarity | Lock:
 
 
 def _pictures(job: Job, runs: Sequence[Running], stack: ExitStack) -> Callable[[str], bytes]:
-    """Reads pictures of the tasks' sources by image id."""
-    from medmax_pipeline.ingest.reader import ImageReader
-
+    """Reads pictures of the tasks' sources by image id; where they lie is looked up when the first one is wanted."""
     paths = sorted({path for run in runs for path in run.asked.images})
-    if not job.landing or not paths:
-        return _nowhere
-    return stack.enter_context(ImageReader(Path(job.landing), [Path(path) for path in paths])).read
 
+    @cache
+    def reader() -> ImageReader:
+        from medmax_pipeline.ingest.reader import ImageReader
 
-def _nowhere(image_id: str) -> bytes:
-    raise ImageError("image_not_here", f"{image_id}: the job names no images.parquet and landing folder for pictures.")
+        return stack.enter_context(ImageReader(Path(job.landing), [Path(path) for path in paths]))
+
+    def read(image_id: str) -> bytes:
+        if not job.landing or not paths:
+            raise ImageError("image_not_here", f"{image_id}: the job names no landing folder and no images.parquet.")
+        return reader().read(image_id)
+
+    return read

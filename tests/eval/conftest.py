@@ -12,6 +12,7 @@ import torch
 from transformers import ChameleonVQVAEConfig
 
 from medmax_pipeline.arrow import samples_to_table
+from medmax_pipeline.config import Endpoint
 from medmax_pipeline.eval.engine import Engine
 from medmax_pipeline.eval.job import Job, TaskJob
 from medmax_pipeline.eval.records import ItemRecord
@@ -83,6 +84,14 @@ CAPTIONED = [
 ]
 
 
+OPEN = [
+    sample(60 + n, kind="vqa_open", text="<image>what is shown?", answer=CAPTIONS[n % 4], image=f"picture{n % 3}")
+    for n in range(7)
+]
+JUDGE = Endpoint(kind="sample", model="sample_judge")
+"""The judge of the embedded build: rules, no network."""
+
+
 @dataclass(frozen=True)
 class World:
     """Folders of one tiny model and what it is asked."""
@@ -94,7 +103,9 @@ class World:
     codes: Path
     samples: Mapping[str, Path]
 
-    def job(self, at: Path, *tasks: str, limit: int | None = None, model_name: str = "tiny") -> Job:
+    def job(
+        self, at: Path, *tasks: str, limit: int | None = None, model_name: str = "tiny", judge: Endpoint | None = None
+    ) -> Job:
         """A job that works and writes below `at`."""
         return Job(
             model_name=model_name,
@@ -103,6 +114,8 @@ class World:
             image_tokenizer=str(self.vqgan),
             codes=str(self.codes),
             device="cpu",
+            judge=judge,
+            replies=str(at / "replies"),
             tasks=tuple(
                 TaskJob(
                     task=task,
@@ -119,7 +132,7 @@ class World:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Weights with the published names, 20 closed questions, 10 captions, and codes of all their pictures."""
+    """Weights with the published names, closed and open questions, captions, and codes of all their pictures."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
     config = ChameleonVQVAEConfig(
@@ -145,8 +158,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
                 parameter.mul_(8.0)  # larger than usual, so that answers are no near ties
     model.save(root / "model", text_folder=root / "text")
     paths = {"vqa_rad": root / "vqa_rad" / "samples.parquet", "pmc_oa": root / "pmc_oa" / "samples.parquet"}
-    extra = [sample(99, split="train"), sample(98, kind="vqa_open")]
-    write_table(paths["vqa_rad"], samples_to_table([*CLOSED, *extra]))
+    extra = [sample(99, split="train"), sample(98, kind="vqa_mcq")]
+    write_table(paths["vqa_rad"], samples_to_table([*CLOSED, *OPEN, *extra]))
     write_table(paths["pmc_oa"], samples_to_table(CAPTIONED))
     images = sorted({image for each in (*CLOSED, *CAPTIONED) for image in each.images})
     drawn = np.random.default_rng(0).integers(0, CODEBOOK, (len(images), CODES))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from medmax_pipeline import withdrawal
-from medmax_pipeline.config import Evaluation
+from medmax_pipeline.config import Endpoint, Evaluation
 from medmax_pipeline.errors import ConfigError, LaunchError
 from medmax_pipeline.eval.__main__ import main
+from medmax_pipeline.eval.engine import Engine
 from medmax_pipeline.eval.publish import read_scores
-from medmax_pipeline.eval.records import ITEMS, read_records, record_faults
-from medmax_pipeline.eval.steps import eval_step, scores_step
+from medmax_pipeline.eval.records import GENERATED, ITEMS, read_records, record_faults
+from medmax_pipeline.eval.scorers import Names, bound
+from medmax_pipeline.eval.steps import NOTHING_BESIDE, Beside, eval_step, scores_step
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
@@ -24,11 +26,15 @@ from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run, Step
 from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.store import code_folder
-from tests.eval.conftest import CLOSED, World
+from tests.eval.conftest import CLOSED, JUDGE, World
 
 SOURCES = ("vqa_rad", "pmc_oa")
 TASKS = ("vqa_rad/closed", "image_generation/pmc_oa")
-LIMITS = Evaluation(tasks=TASKS, limit={"vqa_rad/closed": 6, "image_generation/pmc_oa": 3})
+LIMITS = Evaluation(tasks=TASKS, limit={"vqa_rad/closed": 6, "image_generation/pmc_oa": 3, "vqa_rad/open": 5})
+JUDGED = "vqa_rad/open"
+SAMPLE = Beside(judge=JUDGE)
+ABSENT = Beside(judge=Endpoint(kind="openai", model="some-model", url="http://127.0.0.1:9/v1", key="MEDMAX_TEST_KEY"))
+"""An endpoint with a key that tests do not have."""
 
 
 @dataclass
@@ -46,9 +52,13 @@ class Line:
         if main(list(arguments[1:])):
             raise LaunchError("the evaluation ended badly")
 
-    def build(self, model: str = "tiny") -> list[str]:
+    def steps(self, model: str, beside: Beside, tasks: Sequence[str] = TASKS) -> list[Step]:
+        """The evaluation of one model."""
+        return [eval_step(model, "base_model", key, LIMITS, SOURCES, beside) for key in tasks]
+
+    def build(self, model: str = "tiny", beside: Beside = NOTHING_BESIDE, tasks: Sequence[str] = TASKS) -> list[str]:
         """Evaluate one model on all tasks; keys of what had to be made."""
-        steps = [eval_step(model, "base_model", key, LIMITS, SOURCES) for key in TASKS]
+        steps = self.steps(model, beside, tasks)
         assert steps[0].together is not None
         done = self.ledger.execute_together(steps, steps[0].together, launch=self.launch)
         return [key for key, (_, made) in done.items() if made]
@@ -122,11 +132,12 @@ def test_scores_hold_every_metric_of_both_models_and_the_paired_gain(line: Line)
     line.build("base")
     artifact, _ = line.ledger.execute(scores_step("tiny", TASKS, base=True))
     rows = {(row.model, row.task, row.metric): row for row in read_scores(artifact.folder)}
-    assert len(rows) == artifact.manifest.counts.kept == 2 * (4 + 5)
+    reported = sum(len(bound(task(key), Names()).metrics) for key in TASKS)
+    assert len(rows) == artifact.manifest.counts.kept == 2 * reported
     tuned = rows["tiny", "vqa_rad/closed", "accuracy_strict"]
     assert tuned.value == rows["base", "vqa_rad/closed", "accuracy_strict"].value == tuned.base_value
     assert (tuned.gain, tuned.gain_low, tuned.gain_high, tuned.n_paired) == (0.0, 0.0, 0.0, 6)
-    assert {row.status for row in rows.values() if row.metric == "clip_score@biomedclip"} == {"locked"}
+    assert {row.status for row in rows.values() if row.metric.endswith("@biomedclip")} == {"locked"}
     for row in rows.values():
         records = read_records(line.ledger.need(f"eval/{row.model}/{row.task}").folder / ITEMS)
         assert row.n == len(records), "a score counts more items than it has records"
@@ -146,9 +157,95 @@ def test_a_locked_source_locks_its_task_and_leaves_the_other_scores(line: Line, 
     assert locked[0].cure == "Place its files."
 
 
+def told(line: Line, step: Step) -> str:
+    """Why a step would run now; `unchanged` where it would not."""
+    planned = line.ledger.plan([*line.upstream.values(), step], transitive=False)
+    return next(each.reason for each in planned if each.key == step.key)
+
+
+def no_model(*args: object, **more: object) -> Engine:
+    """Loads nothing."""
+    raise AssertionError("a model was loaded")
+
+
+def test_another_judge_makes_judged_tasks_alone_stale_and_generates_nothing_again(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = (*TASKS, JUDGED)
+    line.build(tasks=tasks)
+    folder = line.ledger.need(f"eval/tiny/{JUDGED}").folder
+    before = read_records(folder / GENERATED)
+    monkeypatch.setattr(Engine, "load", no_model)
+    assert told(line, line.steps("tiny", SAMPLE, [JUDGED])[0]) == "parameter judge changed"
+    assert line.build(beside=SAMPLE, tasks=tasks) == [f"eval/tiny/{JUDGED}"]
+    artifact = line.ledger.need(f"eval/tiny/{JUDGED}")
+    after = read_records(artifact.folder / ITEMS)
+    assert [each.generated_text for each in after] == [each.generated_text for each in before]
+    assert all(each.metrics["judge_correct@sample_judge"] is not None for each in after)
+    assert all(each.verdicts for each in after)
+    assert read_records(artifact.folder / GENERATED) == before
+    assert record_faults(artifact.folder, artifact.manifest) == []
+
+
+def test_another_model_is_asked_although_the_judge_changed_too(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.build(tasks=[JUDGED])
+    other = laid_out("base_model", line.ledger.need("base_model").folder)
+    line.ledger.execute(replace(other, run=_with_more(other), code_version="2"))
+    monkeypatch.setattr(Engine, "load", no_model)
+    with pytest.raises(AssertionError, match="a model was loaded"):
+        line.build(beside=SAMPLE, tasks=[JUDGED])
+
+
+def _with_more(step: Step) -> Callable[[Run], Outcome]:
+    """A step that publishes one file more."""
+
+    def run(run: Run) -> Outcome:
+        outcome = step.run(run)
+        (run.out / "manifest.json").unlink()
+        (run.out / "more").write_text("more")
+        return outcome
+
+    return run
+
+
+def test_a_judge_without_its_key_locks_its_metrics_and_the_build_goes_on(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEDMAX_TEST_KEY", raising=False)
+    assert line.build(beside=ABSENT, tasks=[JUDGED]) == [f"eval/tiny/{JUDGED}"]
+    artifact, _ = line.ledger.execute(scores_step("tiny", [JUDGED], base=False, names=ABSENT.names))
+    rows = {row.metric: row for row in read_scores(artifact.folder)}
+    locked = rows["judge_correct@some-model"]
+    assert (locked.status, locked.value) == ("locked", None)
+    assert "MEDMAX_TEST_KEY" in locked.reason + locked.cure
+    assert rows["judge_correct@gpt-4o-mini"].status == "locked"
+    assert rows["token_f1"].value is not None
+    monkeypatch.setenv("MEDMAX_TEST_KEY", "a key")
+    assert told(line, line.steps("tiny", ABSENT, [JUDGED])[0]) == "parameter judge_locked changed"
+
+
+def test_how_an_endpoint_is_reached_moves_no_score(line: Line) -> None:
+    line.build(beside=SAMPLE, tasks=[JUDGED])
+    faster = Beside(judge=replace(JUDGE, concurrency=99, timeout_s=1.0))
+    assert told(line, line.steps("tiny", faster, [JUDGED])[0]) == "unchanged"
+
+
 def test_a_task_whose_source_the_build_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match="has no source for"):
         eval_step("tiny", "base_model", "vqa_rad/closed", Evaluation(), ("pmc_oa",))
+
+
+def test_a_task_asks_the_source_that_the_build_names_for_it() -> None:
+    other = Evaluation(tasks=("vqa_rad/closed",), sources={"vqa_rad/closed": "medmax_eval_data"})
+    step = eval_step("tiny", "base_model", "vqa_rad/closed", other, ("vqa_rad", "medmax_eval_data"))
+    assert "medmax_eval_data/samples" in {need.key for need in step.needs}
+    assert "vqa_rad/samples" not in {need.key for need in step.needs}
+
+
+def test_a_source_that_the_task_does_not_know_is_refused() -> None:
+    other = Evaluation(sources={"vqa_rad/closed": "pmc_oa"})
+    with pytest.raises(ConfigError, match="cannot ask samples of 'pmc_oa'"):
+        eval_step("tiny", "base_model", "vqa_rad/closed", other, SOURCES)
 
 
 def test_an_unknown_task_is_refused_with_those_that_exist() -> None:
