@@ -131,13 +131,35 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Nearness:
+    """From which measures on two pictures are copies of each other. All ours; docs/curation.md says how measured."""
+
+    hash_bits: int = 6
+    """Bits in which perceptual hashes of candidates differ at most; up to 7 the search is exact."""
+    copy_detail: float = 0.85
+    """Least correlation of detail, after the pictures were laid over each other."""
+    copy_tone: float = 0.1
+    """Greatest share of the blurred picture that no tone curve explains."""
+    strict_detail: float = 0.97
+    """As `copy_detail`, for a look that many pictures share."""
+    strict_tone: float = 0.02
+    """As `copy_tone`, for a look that many pictures share."""
+    alike_detail: float = 0.6
+    """Correlation of detail from which pictures that are no copies are alike: slices, frames, the same view."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Curation:
     """Decisions on which samples stay, and into what form they are put."""
 
-    duplicates: Literal["exact", "off"] = "exact"
-    """Drop the second and further samples with the same pictures and text."""
-    leakage: Literal["exact", "off"] = "exact"
-    """Drop training samples whose picture, by bytes or by pixels, is an evaluation picture."""
+    duplicates: Literal["near", "exact", "off"] = "exact"
+    """Drop the second and further samples with the same pictures and text; `near`: also where the pictures were
+    rescaled, pressed or toned and the text differs in case, spaces or punctuation."""
+    leakage: Literal["near", "exact", "off"] = "exact"
+    """Drop training samples whose picture, by bytes or by pixels, is an evaluation picture; `near`: also where it was
+    cut, framed, turned, flipped, rescaled, pressed or toned."""
+    nearness: Nearness = field(default_factory=Nearness)
+    """From which measures on pictures are copies."""
     figures: Literal["similarity", "off"] = "off"
     """Drop training samples that show a plot or chart, as the build's similarity model sees it."""
     figures_sources: tuple[str, ...] = ("pmc_oa", "llava_med_pmc", "pubmedvision_alignment")
@@ -147,6 +169,14 @@ class Curation:
     the nearest of a medical picture. Ours, the paper's is not published; it belongs to a model and its descriptions."""
     figures_prompts: str = "v1"
     """List of descriptions (`curation/figures.py`)."""
+    captions: Literal["model", "off"] = "off"
+    """Drop training samples whose caption says nothing of a picture, as a language model reads it."""
+    captions_endpoint: str = ""
+    """Name of the endpoint that reads them; empty: the decision is locked, and so are the sources it stands for."""
+    captions_sources: tuple[str, ...] = ("pmc_oa", "quilt_1m", "llava_med_pmc", "pubmedvision_alignment")
+    """Whose captions are read: those that were written or taken down beside pictures, not for them."""
+    captions_prompt: str = "v1"
+    """The prompt's file in `curation/prompts/`. Ours, the paper's is not published."""
     generation_share: float = 0.5
     """Share of caption pairs turned into text-to-image samples; the paper's two accounts differ (0.16 and 0.5)."""
     radiograph_share: float = 0.5
