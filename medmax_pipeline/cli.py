@@ -213,7 +213,7 @@ def decode(arguments: argparse.Namespace) -> int:
 
 
 def evaluation(arguments: argparse.Namespace) -> int:
-    """What stands on stored answers alone: how far two judges agree."""
+    """What stands on stored answers alone: their verdicts, and how far two judges agree."""
     return EVALUATION[arguments.what](arguments)
 
 
@@ -234,7 +234,14 @@ def agreement(arguments: argparse.Namespace) -> int:
     return 0
 
 
-EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {"agreement": agreement}
+def score(arguments: argparse.Namespace) -> int:
+    """Score stored outputs of any model: a JSON line each, then a summary; exit 1 where a line could not be used."""
+    from medmax_pipeline.eval.score_file import score_file
+
+    return int(score_file(arguments.file, arguments.mode, lambda told: print(json.dumps(told))) > 0)
+
+
+EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {"agreement": agreement, "score": score}
 """What `medmax eval` does."""
 
 
@@ -314,8 +321,11 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
     for name, function in EVALUATION.items():
         text = (function.__doc__ or "").splitlines()[0]
         what = whats.add_parser(name, help=text, description=text)
-        what.add_argument("--json", action="store_true", help="JSON for machines")
+        if name == "score":
+            what.add_argument("file", metavar="FILE", help="JSON lines of outputs; - for standard input")
+            what.add_argument("--mode", choices=("compat", "strict"), required=True, help="whose rules")
         if name == "agreement":
+            what.add_argument("--json", action="store_true", help="JSON for machines")
             what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")
             what.add_argument("artifact", help="asset key, e.g. eval/sample/vqa_rad/open")
             what.add_argument("--judge", required=True, metavar="NAME", help="the second judge, under [endpoints]")
