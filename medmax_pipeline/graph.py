@@ -1,6 +1,6 @@
 """The graph of a build: which steps there are, and in which order each source, recipe and row gets its own.
 
-    <source>/raw -> <source>/samples -> duplicates, leakage, figures -> <source>/curated -> image_codes
+    <source>/raw -> <source>/samples -> duplicates, leakage, figures, captions -> <source>/curated -> image_codes
       -> shards/<recipe> -> checkpoint/<recipe> -> eval/<recipe>/<task> -> scores/<recipe> -> report
 
 One place, so that the orchestrator, the command line and the tests see the same steps. What a step does belongs to
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from medmax_pipeline.config import INTERLEAVED, Build, Settings, mixed_sources
+from medmax_pipeline.curation.caption_step import captions_step
 from medmax_pipeline.curation.split import held_out_share
 from medmax_pipeline.curation.steps import curated_step, duplicates_step, figures_step, funnel_step, leakage_step
 from medmax_pipeline.eval.steps import Beside, eval_step, scores_step
@@ -109,6 +110,7 @@ def _all(settings: Settings) -> Iterator[Step]:
     yield leakage_step(build.sources, build.curation.leakage)
     yield figures_step(build.sources, build.curation, build.similarity_model is not None)
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
+    yield captions_step(trained, build.curation, build.endpoints)
     for key in trained:
         yield curated_step(key, build.curation)
     mixed = mixed_sources(build)

@@ -17,6 +17,7 @@ from medmax_pipeline.curation.instructions import Formatter, forms
 from medmax_pipeline.curation.phrases import Templates, read_templates
 from medmax_pipeline.files import Json, digest_of
 from medmax_pipeline.manifest import Lock
+from medmax_pipeline.records import Drop, Sample
 from medmax_pipeline.sources import SOURCES
 from medmax_pipeline.sources import source as record_of
 from medmax_pipeline.steps import Need, Outcome, Run, Step
@@ -147,10 +148,7 @@ def curated_step(source: str, curation: Curation) -> Step:
     Raises:
         ConfigError: the licences, templates or held-out shares name what does not exist.
     """
-    record = record_of(source)
-    stay = licence.admitted(curation.licences, {one.licence.name for one in SOURCES.values()})
-    held_out = split.held_out_share(curation.hold_out, record)
-    formed = formatter(curation, record.placeholder)
+    formed = formatter(curation, record_of(source).placeholder)
     modes = across_modes(curation, source)
     taken = tuple(decision for decision, mode in modes.items() if mode != "off")
 
@@ -158,17 +156,7 @@ def curated_step(source: str, curation: Curation) -> Step:
         from medmax_pipeline.curation import curated
 
         samples = ctx.inputs[f"{source}/samples"].folder
-        here: dict[str, curated.Decide] = {
-            PARAMETER: curated.withdrawn(samples, ctx.params),
-            "licence": lambda sample: licence.decide(sample, stay),
-            "split": lambda sample: split.decide(sample, held_out),
-        }
-        if curation.single_image:
-            here["single_image"] = single_image.decide
-        for decision in taken:
-            part = ctx.inputs[decision].folder / f"{source}.parquet"
-            here[decision] = curated.by_id(curated.READERS[decision](part))
-        asked = [here[decision] for decision in DECISIONS if decision in here]
+        asked = decisions(ctx, source, curation, taken)
         return curated.curate(samples, asked, formed, ctx.out, ctx.landing)
 
     return Step(
@@ -178,9 +166,7 @@ def curated_step(source: str, curation: Curation) -> Step:
         needs=(Need(f"{source}/samples"), *(Need(decision, source) for decision in taken)),
         params={
             **modes,
-            "licences": [*sorted(stay)] if stay is not None else [],
-            "single_image": curation.single_image,
-            "held_out": held_out,
+            **sample_params(curation, source),
             **form_params(curation, formed.templates),
         },
         withdrawn=lambda store, inputs: parameters(store, [inputs[f"{source}/samples"]], "train"),
@@ -215,10 +201,61 @@ def funnel_step(sources: Sequence[str], trained: Sequence[str]) -> Step:
     )
 
 
+def decisions(ctx: Run, source: str, curation: Curation, taken: Sequence[str]) -> list[Callable[[Sample], Drop | None]]:
+    """The decisions on one source's samples, in their order.
+
+    Args:
+        ctx: of a step that reads the source's samples and its parts of the decisions taken.
+        source: the source's key.
+        curation: the build's.
+        taken: decisions that look across sources, of those whose verdicts are asked for.
+    """
+    from medmax_pipeline.curation import curated
+
+    stay, held_out = _admitted(curation), _held_out(curation, source)
+    here: dict[str, curated.Decide] = {
+        PARAMETER: curated.withdrawn(ctx.inputs[f"{source}/samples"].folder, ctx.params),
+        "licence": lambda sample: licence.decide(sample, stay),
+        "split": lambda sample: split.decide(sample, held_out),
+    }
+    if curation.single_image:
+        here["single_image"] = single_image.decide
+    for decision in taken:
+        part = ctx.inputs[decision].folder / f"{source}.parquet"
+        here[decision] = curated.by_id(curated.READERS[decision](part))
+    return [here[decision] for decision in DECISIONS if decision in here]
+
+
+def sample_params(curation: Curation, source: str) -> dict[str, Json]:
+    """What of the build decides on single samples of a source.
+
+    Raises:
+        ConfigError: the licences or held-out shares name what does not exist.
+    """
+    stay = _admitted(curation)
+    return {
+        "licences": [*sorted(stay)] if stay is not None else [],
+        "single_image": curation.single_image,
+        "held_out": _held_out(curation, source),
+    }
+
+
+def _admitted(curation: Curation) -> frozenset[str] | None:
+    return licence.admitted(curation.licences, {one.licence.name for one in SOURCES.values()})
+
+
+def _held_out(curation: Curation, source: str) -> float:
+    return split.held_out_share(curation.hold_out, record_of(source))
+
+
 def across_modes(curation: Curation, source: str) -> dict[str, str]:
     """How each decision that looks across sources is taken on a source."""
-    figures = curation.figures if source in curation.figures_sources else "off"
-    return {"leakage": curation.leakage, "duplicates": curation.duplicates, "figures": figures}
+    return {
+        "leakage": curation.leakage,
+        "duplicates": curation.duplicates,
+        "figures": curation.figures if source in curation.figures_sources else "off",
+        "captions": curation.captions if source in curation.captions_sources else "off",
+    }
 
 
 def formatter(curation: Curation, placeholder: str) -> Formatter:
