@@ -36,7 +36,7 @@ ui: install $(DAGSTER_HOME)/dagster.yaml ## the web UI on 127.0.0.1
 bench: install ## every benchmark that this machine can run, as a table
 	$(BIN)/python -m benchmarks
 
-sample-weights: install ## make the shipped tiny VQGAN and text tokenizer again
+sample-weights: install ## make the shipped tiny VQGAN, text tokenizer and CLIP again
 	$(BIN)/python -m medmax_pipeline.sample.weights
 
 install: $(VENV)/.installed

@@ -123,9 +123,11 @@ def make_figures(ctx: Run, sources: Sequence[str], mode: str) -> Outcome:
 
 
 def _told(ctx: Run, table: pa.Table, known: Mapping[str, float], threshold: float) -> dict[str, Json]:
+    from medmax_pipeline.models.similarity_files import read_card
+
     figures = sum(score > threshold for score in known.values())
     return {
-        "scorer": _scorer_name(ctx),
+        "scorer": read_card(ctx.inputs[SCORER].folder).name,
         "scores_of": scores_key(ctx),
         "threshold": threshold,
         "pictures": len(table),
@@ -134,10 +136,6 @@ def _told(ctx: Run, table: pa.Table, known: Mapping[str, float], threshold: floa
         "share_above": round(figures / len(known), 4) if known else 0.0,
         "distribution": distribution(list(known.values())),
     }
-
-
-def _scorer_name(ctx: Run) -> str:
-    return str(ctx.inputs[SCORER].manifest.summary.get("name", SCORER))
 
 
 def distribution(scores: Sequence[float]) -> dict[str, Json]:

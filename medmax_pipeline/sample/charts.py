@@ -62,6 +62,17 @@ def chart_caption(number: int) -> str:
     }[kind_of(number)]
 
 
+def chart_texts(number: int) -> tuple[str, ...]:
+    """What else may be said of the chart of that number."""
+    short = {
+        "bars": "A bar chart.",
+        "lines": "A line graph.",
+        "scatter": "A scatter plot.",
+        "survival": "A survival curve.",
+    }[kind_of(number)]
+    return chart_caption(number), short, "A statistical figure with axes.", "A chart of measured data."
+
+
 def kind_of(number: int) -> str:
     """Which of the four kinds the chart of that number is."""
     return tuple(KINDS)[number % len(KINDS)]

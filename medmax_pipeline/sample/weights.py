@@ -1,8 +1,8 @@
 """Make the shipped sample weights again: `python -m medmax_pipeline.sample.weights [--out DIR]`.
 
-Both tokenizers learn from the corpus's training split alone and are used like published weights afterwards. How they
-learn is `train_vqgan.py` and `train_text.py`; a card beside each says from what, how, and how well. No pixel and no
-text of the corpus is written here but the pieces of words that the text tokenizer learnt.
+All three learn from the corpus's training split alone and are used like published weights afterwards. How they learn
+is `train_vqgan.py`, `train_text.py` and `train_similarity.py`; a card beside each says from what, how, and how well. No
+pixel and no text of the corpus is written here but the pieces of words that tokenizers learnt.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from medmax_pipeline.sources import SOURCES
 
 SEED = 20240
 SHIPPED = Path(__file__).with_name("weights")
-"""Where the shipped weights lie: `vqgan/` and `text/`."""
+"""Where the shipped weights lie: `vqgan/`, `text/` and `similarity/`."""
 CARD = "card.json"
 LICENCE = "Apache-2.0"
 PROVENANCE = (
@@ -118,6 +118,14 @@ def make_text_tokenizer(folder: Path, log: Callable[[str], None]) -> None:
     log(f"text tokenizer from {len(texts):,} texts")
 
 
+def make_similarity_model(folder: Path, seed: int, log: Callable[[str], None]) -> None:
+    """Train the similarity model on the training pairs and write it with its card."""
+    from medmax_pipeline.sample.similarity_weights import make_similarity
+    from medmax_pipeline.sample.train_similarity import Schedule
+
+    write_json(folder / CARD, make_similarity(folder, Schedule(), seed, log) | _common(seed))
+
+
 def _squares(group: Sequence[Picture]) -> Any:
     import numpy as np
 
@@ -146,13 +154,15 @@ def _common(seed: int | None) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m medmax_pipeline.sample.weights", description=__doc__)
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="where vqgan/ and text/ go; the package by default")
-    parser.add_argument("--only", choices=("vqgan", "text"), help="make one of the two")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="where the folders go; the package by default")
+    parser.add_argument("--only", choices=("vqgan", "text", "similarity"), help="make one of the three")
     chosen = parser.parse_args(arguments)
-    if chosen.only != "vqgan":
+    if chosen.only in (None, "text"):
         make_text_tokenizer(chosen.out / "text", print)
-    if chosen.only != "text":
+    if chosen.only in (None, "vqgan"):
         make_vqgan(chosen.out / "vqgan", Schedule(), SEED, print)
+    if chosen.only in (None, "similarity"):
+        make_similarity_model(chosen.out / "similarity", SEED, print)
 
 
 if __name__ == "__main__":

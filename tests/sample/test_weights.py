@@ -31,10 +31,10 @@ def test_tokenizers_fit_each_other() -> None:
 
 
 def test_shipped_files_are_small() -> None:
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 5_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 6_000_000
 
 
-@pytest.mark.parametrize("name", ["vqgan", "text"])
+@pytest.mark.parametrize("name", ["vqgan", "text", "similarity"])
 def test_cards_say_how_and_under_which_licence(name: str) -> None:
     assert card(name)["licence"] == "Apache-2.0"
     assert card(name)["made_by"] == "python -m medmax_pipeline.sample.weights"
