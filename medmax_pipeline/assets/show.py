@@ -36,6 +36,8 @@ def metadata_of(artifact: Artifact, made: bool, landing: Path) -> Mapping[str, d
         shown["dagster/row_count"] = dg.MetadataValue.int(manifest.counts.kept)
         shown["funnel"] = dg.MetadataValue.md(funnel(manifest.counts))
     shown |= dict(_scores(artifact))
+    shown |= dict(_funnel_table(artifact))
+    shown |= dict(_left_out(artifact))
     shown |= dict(_samples(artifact))
     shown |= dict(_originals(artifact, landing))
     shown |= dict(_pictures(artifact))
@@ -68,6 +70,37 @@ def _scores(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
         row = (score.model, score.task, score.metric, value, span, gain, f"{score.n_scored}/{score.n}")
         lines.append(f"| {' | '.join(row)} |")
     yield "scores", dg.MetadataValue.md("\n".join(lines))
+
+
+def _funnel_table(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+    """The lines of `funnel`: of every source what came in, each reason, what went on."""
+    if artifact.manifest.key != "funnel" or artifact.locked:
+        return
+    from medmax_pipeline.curation.funnel import read_lines
+
+    lines = ["| source | station | | reason | units | share |", "| --- | --- | --- | --- | ---: | ---: |"]
+    for line in read_lines(artifact.folder):
+        row = (line.source, line.station, line.what, _cell(line.reason), f"{line.units:,}", f"{line.share:.1%}")
+        lines.append(f"| {' | '.join(row)} |")
+    yield "all_sources", dg.MetadataValue.md("\n".join(lines))
+
+
+def _left_out(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+    """Dropped samples of each reason, as `<source>/curated` chose them; credentialed ones are never among them."""
+    if not artifact.manifest.key.endswith("/curated") or artifact.locked:
+        return
+    from medmax_pipeline.curation.examples import read_examples
+
+    lines = ["| reason | id | kind | says | detail |", "| --- | --- | --- | --- | --- |"]
+    for one in read_examples(artifact.folder):
+        row = (one.reason, one.sample_id[:8], one.kind, _cell(one.text), _cell(one.detail))
+        lines.append(f"| {' | '.join(row)} |")
+    yield "left_out", dg.MetadataValue.md("\n".join(lines))
+
+
+def _cell(text: str) -> str:
+    """A text of the data inside a Markdown table, which cannot become markup."""
+    return html.escape(text[:TEXT_SHOWN]).replace("|", "\\|").replace("\n", " ")
 
 
 def _value(value: object) -> dg.MetadataValue[Any]:
@@ -105,8 +138,7 @@ def _samples(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     lines = ["| id | kind | split | turns |", "| --- | --- | --- | --- |"]
     for row in batch.to_pylist() if batch is not None else []:
         turns = " / ".join(f"{turn['role']}: {turn['text']}" for turn in row["turns"])
-        text = html.escape(turns[:TEXT_SHOWN]).replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {row['sample_id'][:8]} | {row['kind']} | {row['split']} | {text} |")
+        lines.append(f"| {row['sample_id'][:8]} | {row['kind']} | {row['split']} | {_cell(turns)} |")
     yield "examples", dg.MetadataValue.md("\n".join(lines))
 
 
@@ -135,8 +167,9 @@ def _originals(artifact: Artifact, landing: Path) -> Iterator[tuple[str, dg.Meta
 
 def _pictures(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """Pictures a step left below `log/`, and the first few an evaluation drew."""
-    if artifact.manifest.credentialed and not artifact.manifest.key.startswith("checkpoint/"):
-        return
+    key = artifact.manifest.key
+    if artifact.manifest.credentialed and not key.startswith("checkpoint/") and not key.endswith("/curated"):
+        return  # what curation leaves in log/ shows open samples alone
     for path in sorted((artifact.folder / "log").glob("*.png")):
         yield path.stem, dg.MetadataValue.md(f"![{path.stem}]({inline(path)})")
     drawn = sorted((artifact.folder / "images").glob("*.png"))[:8]

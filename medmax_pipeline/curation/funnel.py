@@ -188,10 +188,10 @@ def _keep_copy(folder: Path, reader: ImageReader, image_id: str) -> str:
     copy = small_copy(reader, image_id) if image_id else None
     if copy is None:
         return ""
-    name = f"{image_id}.png"
+    name = f"{image_id}.jpg"
     if not (folder / name).exists():
         with open_atomic(folder / name) as handle:
-            copy.save(handle, "PNG", optimize=True)
+            copy.save(handle, "JPEG", quality=85)
     return name
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from medmax_pipeline.eval.records import ItemRecord
 from medmax_pipeline.report.charts import curves
-from medmax_pipeline.report.figures import DIGITS, Figures, RecipeFigures, SourceFigures, Station
+from medmax_pipeline.report.figures import DIGITS, Figures, RecipeFigures
+from medmax_pipeline.report.funnel import Shown, funnel_section
 from medmax_pipeline.report.gallery import Example, Gallery
+from medmax_pipeline.report.interleaved import Written, interleaved_section
 from medmax_pipeline.report.markup import UNKNOWN, Markup, joined, note, section, table, tag
 from medmax_pipeline.report.scoreboard import header, locked_section, scores_section
 from medmax_pipeline.report.style import CSS
@@ -18,8 +20,18 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Nothing is fetched and nothing runs, whatever text got onto the page."""
 
 
-def page(figures: Figures, galleries: Sequence[Gallery], build: str) -> str:
-    """The whole document."""
+def page(
+    figures: Figures, galleries: Sequence[Gallery], left_out: Sequence[Shown], author: Written | None, build: str
+) -> str:
+    """The whole document.
+
+    Args:
+        figures: all numbers.
+        galleries: what models said and drew.
+        left_out: examples of the funnel.
+        author: the interleaved set, where there is one.
+        build: its name.
+    """
     title = f"medmax: {build}"
     style = Markup(CSS)
     head = tag(
@@ -36,14 +48,15 @@ def page(figures: Figures, galleries: Sequence[Gallery], build: str) -> str:
         *(scores_section(recipe) for recipe in figures.recipes),
         *(_training(recipe) for recipe in figures.recipes),
         _pictures(figures, galleries),
-        _funnels(figures),
+        funnel_section(figures, left_out),
+        interleaved_section(author),
         locked_section(figures),
         _lineage(figures),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
-# -- training, funnels --------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------------
 
 
 def _training(recipe: RecipeFigures) -> Markup:
@@ -61,46 +74,6 @@ def _training(recipe: RecipeFigures) -> Markup:
         ),
         drawn,
     )
-
-
-def _funnels(figures: Figures) -> Markup:
-    blocks = [_funnel(source) for source in figures.sources]
-    others = [figures.images, *(recipe.shards for recipe in figures.recipes)]
-    blocks += [tag("div", tag("h3", each.key), _station(each), class_="block") for each in others]
-    return section(
-        "Funnel",
-        note("In = out + each reason; nothing is lost unnamed."),
-        tag("div", *blocks, class_="blocks"),
-    )
-
-
-def _funnel(source: SourceFigures) -> Markup:
-    licences = "; ".join(source.licences) or "no rows"
-    words = f"{licences}{' · credentialed' if source.credentialed else ''}"
-    split = f"{source.train:,} train, {source.evaluation:,} evaluation"
-    return tag(
-        "div",
-        tag("h3", source.source),
-        tag("div", words, class_="small muted"),
-        *(joined([tag("h4", each.key), _station(each)]) for each in source.stations),
-        tag("div", split, class_="small muted"),
-        class_="block",
-    )
-
-
-def _station(each: Station) -> Markup:
-    if each.status == "locked":
-        return tag("p", tag("span", "locked", class_="locked"), f" {each.reason}")
-    lines = [("in", each.taken, "in")]
-    lines += [(reason, count, "dropped") for reason, count in each.dropped.items()]
-    lines += [(f"{reason} (quarantine)", count, "dropped") for reason, count in each.quarantined.items()]
-    lines.append(("out", each.kept, "out"))
-    rows = []
-    for name, count, style in lines:
-        share = 100 * count / each.taken if each.taken else 0.0
-        bar = tag("div", class_=f"bar {style}", style=f"width:{share:.1f}%")
-        rows.append((name, f"{'-' if style == 'dropped' else ''}{count:,}", bar))
-    return table(("", "units", ""), rows, numbers=(1,))
 
 
 # -- pictures -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from medmax_pipeline.files import write_json, write_text
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
-REPORT_VERSION = "1"
+REPORT_VERSION = "2"
 """Raise when the same artifacts would give another page."""
 PAGE = "index.html"
 FIGURES = "report.json"
@@ -34,13 +34,15 @@ def report_step(
 
     def run(run: Run) -> Outcome:
         from medmax_pipeline.report.figures import collect
+        from medmax_pipeline.report.funnel import left_out
         from medmax_pipeline.report.gallery import galleries
+        from medmax_pipeline.report.interleaved import written
         from medmax_pipeline.report.page import page
 
         figures = collect(run, recipes, sources)
         shown = galleries(run, recipes, sources, tasks)
         title = "sample" if figures.sample else ", ".join(recipes)
-        document = page(figures, shown, title)
+        document = page(figures, shown, left_out(run.inputs["funnel"]), written(run), title)
         write_json(run.out / FIGURES, figures.to_json())
         write_text(run.out / PAGE, document)
         count = sum(len(each.examples) for each in shown)
@@ -53,7 +55,7 @@ def report_step(
         key="report",
         run=run,
         code_version=REPORT_VERSION,
-        needs=tuple(Need(key) for key in (*needs, "image_codes")),
+        needs=tuple(Need(key) for key in (*needs, "funnel", "image_codes")),
         params={"recipes": list(recipes), "sources": list(sources), "tasks": list(tasks), "base": base},
         locks_on=(),
         group="report",

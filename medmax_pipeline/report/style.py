@@ -43,6 +43,10 @@ polyline.image-loss { stroke: var(--orange); }
 text.text-loss { fill: var(--blue); }
 text.image-loss { fill: var(--orange); }
 details { margin-top: 12px; }
+.left-out { margin: 8px 0; overflow-wrap: anywhere; }
+.left-out img { float: left; margin: 0 8px 4px 0; max-width: 64px; }
+.left-out::after { content: ""; display: block; clear: both; }
+td pre { white-space: pre-wrap; font: inherit; margin: 0; }
 dt { font-weight: 600; margin-top: 6px; }
 dd { margin-left: 16px; color: var(--muted); }
 """

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from medmax_pipeline.arrow import IMAGE_SCHEMA, samples_to_table
+from medmax_pipeline.curation.examples import Example, to_table
+from medmax_pipeline.curation.steps import funnel_step
 from medmax_pipeline.eval.records import ItemRecord, records_to_table
 from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import score_task
@@ -98,6 +100,12 @@ def generated(model: str, shade: int) -> list[ItemRecord]:
     ]
 
 
+def write_examples(source: str, run: Run) -> None:
+    """One dropped sample to look at, of the open source."""
+    open_one = Example("eval_image", "a" * 32, "vqa_open", HOSTILE, "detail of the drop", PICTURE)
+    write_table(run.out / "examples.parquet", to_table([open_one] if source == "vqa_rad" else []))
+
+
 def write_source(source: str, run: Run) -> None:
     """Samples and pictures of one source; the pictures lie in its landing folder."""
     made = [sample(1, source=source), sample(2, source=source, split="train"), sample(3, source=source, split="train")]
@@ -145,7 +153,14 @@ def build(store: Path, *, corpus: bool = True) -> Ledger:
             counts=Counts(5, 3, {"question_empty": 1}, {"image_truncated": 1}),
             credentialed=source == "pmc_oa",
         )
-        publish(made, f"{source}/curated", needs=(f"{source}/samples",), counts=Counts(2, 1, {"eval_image": 1}))
+        publish(
+            made,
+            f"{source}/curated",
+            lambda run, source=source: write_examples(source, run),  # type: ignore[misc]
+            needs=(f"{source}/samples",),
+            counts=Counts(3, 1, {"eval_image": 1, "evaluation_row": 1}),
+        )
+    made.execute(funnel_step(SOURCES, SOURCES))
     publish(made, "image_codes", counts=Counts(4, 4))
     publish(made, "shards/tiny", counts=Counts(2, 2))
     publish(made, "checkpoint/tiny", write_checkpoint, needs=("shards/tiny",), counts=Counts(2, 2))

@@ -94,6 +94,19 @@ def test_the_funnel_names_every_reason_with_its_count(document: str) -> None:
     assert "2 train, 1 evaluation" in text
 
 
+def test_all_sources_stand_in_one_table(document: str) -> None:
+    text = " ".join(Page(document).text.split())
+    assert "vqa_rad 5 2 3 1 1 1" in text  # in, left out, samples, evaluation, left out by curation, training
+
+
+def test_what_was_left_out_can_be_looked_at_with_its_picture(document: str) -> None:
+    page = Page(document)
+    assert "eval_image: examples" in page.text
+    assert "detail of the drop" in page.text
+    alts = [attributes.get("alt") for name, attributes in page.elements if name == "img"]
+    assert alts.count("picture of a sample that was left out") == 1
+
+
 def test_pictures_are_inside_the_page_beside_their_captions(document: str) -> None:
     page = Page(document)
     alts = [attributes.get("alt") for name, attributes in page.elements if name == "img"]
