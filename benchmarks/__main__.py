@@ -1,7 +1,11 @@
-"""`python -m benchmarks [NAME …]`: every benchmark that this machine can run, as Markdown tables."""
+"""`python -m benchmarks [NAME …]`: every benchmark that this machine can run, as Markdown tables.
+
+What a benchmark's `claim` takes can be given to it alone: `python -m benchmarks generation --size 7b --stepping graph`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import platform
@@ -13,13 +17,20 @@ from benchmarks.measure import report
 NOT_CLAIMS = ("__init__", "__main__", "measure")
 
 
-def main(names: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Run the named benchmarks, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--size", help="of the network: small or 7b")
+    parser.add_argument("--stepping", choices=("eager", "graph"), help="how single ids are computed")
+    options = vars(parser.parse_args(given))
+    names = options.pop("names")
+    chosen = {option: value for option, value in options.items() if value is not None}
     here = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_CLAIMS)
     load = f"load {os.getloadavg()[0]:.1f}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {load}, Python {platform.python_version()}\n")
     for name in names or here:
-        made = importlib.import_module(f"benchmarks.{name}").claim()
+        made = importlib.import_module(f"benchmarks.{name}").claim(**chosen)
         for claim in made if isinstance(made, list) else [made]:
             print(report(claim), flush=True)
             print()

@@ -23,6 +23,8 @@ class Claim:
     variants: Mapping[str, Callable[[], object]]
     clock: Callable[[], float] = time.process_time
     rounds: int = 7
+    items: Mapping[str, int] | None = None
+    """How many items each variant answers, where not all answer as many; its seconds are then those of one."""
     remark: Callable[[Mapping[str, float]], str] | None = None
     """A sentence to put below the table, made of the median seconds by variant."""
 
@@ -39,7 +41,8 @@ def report(claim: Claim) -> str:
             started = claim.clock()
             claim.variants[name]()
             taken[place].append(claim.clock() - started)
-    medians = [statistics.median(times) for times in taken]
+    items = claim.items or dict.fromkeys(names, 1)
+    medians = [statistics.median(times) / items[name] for name, times in zip(order, taken, strict=True)]
     spread = max(medians[0], medians[-1]) / max(min(medians[0], medians[-1]), 1e-9)
     lines = [f"### {claim.title}", "", f"| variant | {claim.unit} | faster than the first |", "| --- | ---: | ---: |"]
     for name, median in zip(names, medians[:-1], strict=True):
