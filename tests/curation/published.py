@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,8 +42,16 @@ def sample(
     )
 
 
-def publish(folder: Path, samples: Sequence[Sample], pixels: dict[str, str] | None = None) -> Path:
-    """A folder as `<source>/samples` publishes it; pixel digests are the image ids where `pixels` names none."""
+def publish(
+    folder: Path,
+    samples: Sequence[Sample],
+    pixels: dict[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """A folder as `<source>/samples` publishes it; pixel digests are the image ids where `pixels` names none.
+
+    Pictures in `files` (bytes by image id) can be read, as `<source>/<image id>.png` of the landing folder.
+    """
     write_table(folder / "samples.parquet", samples_to_table(samples))
     images = sorted({image for item in samples for image in item.images})
     rows = [
@@ -57,7 +65,7 @@ def publish(folder: Path, samples: Sequence[Sample], pixels: dict[str, str] | No
             "offset": 0,
             "packed": 0,
             "crc": 0,
-            "bytes": 1,
+            "bytes": len((files or {}).get(image, b"x")),
             "format": "PNG",
             "mode": "RGB",
             "width": 1,
