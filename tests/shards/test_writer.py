@@ -20,8 +20,9 @@ import webdataset
 from medmax_pipeline.errors import DiskFull, StoreError
 from medmax_pipeline.files import TEMPORARY
 from medmax_pipeline.ledger import Ledger
+from medmax_pipeline.shards import BLOCK_TOKENS
 from medmax_pipeline.shards.reader import PackReader
-from medmax_pipeline.shards.writer import LINES_AT_ONCE, Entry, write_shards
+from medmax_pipeline.shards.writer import LINES_AT_ONCE, Entry, ustar_header, write_shards
 from medmax_pipeline.steps import Outcome, Run, Step
 from tests.conftest import absent
 from tests.shards.packs import entry
@@ -63,6 +64,18 @@ def test_members_say_nothing_of_this_machine(tmp_path: Path) -> None:
         for member in tar:
             assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
             assert (member.mode, member.pax_headers, member.type) == (0o644, {}, tarfile.REGTYPE)
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 131_072, 8**11 - 1])
+def test_header_is_that_of_the_standard_library(size: int) -> None:
+    info = tarfile.TarInfo("00000001.tok.u16")
+    info.size, info.mtime, info.mode = size, 0, 0o644
+    assert ustar_header("00000001.tok.u16", size) == info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_a_block_of_the_shortest_sequences_fits(tmp_path: Path) -> None:
+    write_shards(tmp_path, [[entry(0, 1, credentialed=False)] * BLOCK_TOKENS])
+    assert len(PackReader(tmp_path).pack(0).sample_ids) == BLOCK_TOKENS
 
 
 def test_no_block_is_longer_than_its_bound_and_no_pack_is_split(tmp_path: Path) -> None:
