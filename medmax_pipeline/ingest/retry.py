@@ -70,7 +70,9 @@ def _quarantined(ledger: Ledger, key: str) -> Counts | None:
 def _samples(
     ledger: Ledger, by_key: Mapping[str, Step], source: str, before: Counts, log: Log, launch: Launch
 ) -> Retried:
-    raw, samples = by_key[f"{source}/raw"], by_key[f"{source}/samples"]
+    raw, samples = by_key.get(f"{source}/raw"), by_key[f"{source}/samples"]
+    if raw is None:  # the interleaved set, whose units are asked about again
+        return _again(ledger, samples, before, log, launch)
     lock = raw.lock(ledger.landing) if raw.lock is not None else None
     pending = raw.fetch.pending(ledger.landing) if raw.fetch is not None else None
     if lock is not None and (pending is None or pending.lock is not None):

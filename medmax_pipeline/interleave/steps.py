@@ -39,6 +39,7 @@ def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained:
         ConfigError: it names an endpoint, source or prompt that does not exist, or no source at all.
     """
     _check(wanted, endpoints, trained)
+    key = f"{INTERLEAVED}/samples"
     prompt = read_prompt(wanted.prompt)
     endpoint = endpoints.get(wanted.endpoint)
     params: dict[str, Json] = {
@@ -65,19 +66,21 @@ def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained:
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.interleave.write import Task, write_set
+        from medmax_pipeline.ledger import Ledger
         from medmax_pipeline.models.endpoint import open_chat
 
         assert endpoint is not None
         chat = open_chat(endpoint, ctx.store / REPLIES, ctx.log)
         if isinstance(chat, Lock):
             raise ConfigError(f"{INTERLEAVED}: {chat.reason} {chat.cure}")
-        task = Task(chat, prompt, wanted.attempts, endpoint.may_see_credentialed)
+        told_again = Ledger(ctx.store, INTERLEAVED, ctx.landing).counter(key)  # read only: any build's name will do
+        task = Task(chat, prompt, wanted.attempts * (1 + told_again), endpoint.may_see_credentialed)
         return write_set(ctx, task, wanted.sources, wanted.limit)
 
     needs = [Need(f"{source}/{station}") for source in wanted.sources for station in ("samples", "curated")]
     author = "nobody" if endpoint is None else endpoint.model
     return Step(
-        key=f"{INTERLEAVED}/samples",
+        key=key,
         run=run,
         code_version=SAMPLES_VERSION,
         needs=tuple(needs),

@@ -13,6 +13,7 @@ import pytest
 from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.config import Interleave
 from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.ingest.retry import retry
 from medmax_pipeline.withdrawal import mark
 from tests.interleave.writing import House, good, pair
 from tests.models.chat_server import ChatServer, Fault, serving
@@ -146,3 +147,15 @@ def test_a_withdrawn_sample_of_the_set_goes_without_asking_again(tmp_path: Path,
     own.build()
     assert own.ledger.need("interleaved/curated").manifest.counts.dropped == {"withdrawn": 1}
     assert len(server.seen) == 3
+
+
+def test_a_retry_by_command_gives_unreadable_pairs_further_attempts_and_asks_nothing_twice(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    server.faults = [Fault("Caption of b", times=3, text="Sorry?")]
+    own = house(tmp_path).asking(server)
+    assert own.build().manifest.counts.quarantined == {"reply_not_json": 1}
+    (tried,) = retry(own.ledger, own.steps(), [], lambda line: None, lambda arguments: None)
+    assert (tried.key, tried.changed) == ("interleaved/samples", True)
+    assert own.ledger.need("interleaved/samples").manifest.counts.kept == 3
+    assert [sum(f"Caption of {name}" in seen.text for seen in server.seen) for name in "abc"] == [1, 4, 1]
