@@ -92,6 +92,16 @@ def test_prompt_is_the_head_of_the_sequence(sequencer: Sequencer) -> None:
     assert prompt.tolist() == whole.ids[: whole.spans[1].start].tolist()
 
 
+def test_prompt_of_a_text_that_goes_on_lacks_the_last_separator_alone(sequencer: Sequencer) -> None:
+    turns = [*ask("<image>a", "b"), Turn("user", "c")]
+    codes = [random_codes(5)]
+    whole = sequencer.prompt(turns, codes)
+    assert sequencer.prompt(turns, codes, end_of_turn=False).tolist() == whole[:-1].tolist()
+    drawn = sequencer.prompt([Turn("user", "c")], [], image_next=True, end_of_turn=False)
+    assert sequencer.vocabulary.sep not in drawn
+    assert drawn[-1] == sequencer.vocabulary.boi
+
+
 def test_prompt_for_an_image_ends_with_its_begin(sequencer: Sequencer) -> None:
     prompt = sequencer.prompt([Turn("user", "draw")], [], image_next=True)
     assert prompt[-2:].tolist() == [sequencer.vocabulary.sep, sequencer.vocabulary.boi]
