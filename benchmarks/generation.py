@@ -29,7 +29,7 @@ from benchmarks.measure import Claim
 from medmax_pipeline.models.attention import DOCUMENTS
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.decoding import Stepping
-from medmax_pipeline.models.generate import generate_text
+from medmax_pipeline.models.generate import generate_text, option_logprobs
 from medmax_pipeline.models.guidance import generate_images, nucleus, uniform
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.tokens.image import decode, fit, normalise
@@ -268,20 +268,29 @@ def limit_s(at: World, prefilled: int, seen: int, steps: int, rows: int, length:
     return float(flop / (H200_TFLOPS * 1e12) + moved / (H200_TB_S * 1e12))
 
 
-def told(items: int, limit: float, alike: float) -> Callable[[Mapping[str, float]], str]:
+def apart_nats(at: World, prompts: Sequence[list[int]]) -> float:
+    """How far an option's likelihood in a batch is from the one it has alone: what the order of sums changes."""
+    some, eoi = prompts[:8], at.vocabulary.eoi
+    options = [[[int(number)] for number in at.vocabulary.text_ids[:4]]] * len(some)
+    together = option_logprobs(at.model, some, options, eoi)
+    alone = option_logprobs(at.model, some, options, eoi, batch_size=1)
+    return float(np.abs(np.subtract(together, alone)).max())
+
+
+def told(items: int, limit: float, alike: float, apart: float) -> Callable[[Mapping[str, float]], str]:
     """Items a second, equal answers, and on a device the share of its limit."""
 
     def sentence(medians: Mapping[str, float]) -> str:
         rates = ", ".join(f"{name} {1 / seconds:.2f}" for name, seconds in medians.items())
         share = f" Ours reaches {limit / (items * medians[OURS]):.0%} of an H200's limit." * torch.cuda.is_available()
-        return f"Items/s: {rates}. Answers equal: {alike:.1%}.{share}"
+        return f"Items/s: {rates}. Answers equal: {alike:.1%}; likelihoods in a batch and alone, nats apart: {apart:.1e}.{share}"
 
     return sentence
 
 
 def _claim(
     title: str, at: World, reference: Callable[[], object], ours: Callable[[], object], items: tuple[int, int],
-    limit: float, alike: float,
+    limit: float, alike: float, apart: float,
 ) -> Claim:  # fmt: skip
     assert torch.cuda.is_available() or alike == 1.0, f"{title}: only {alike:.1%} of answers are the reference's"
     return Claim(
@@ -291,7 +300,7 @@ def _claim(
         clock=time.perf_counter if torch.cuda.is_available() else time.process_time,
         rounds=at.size.rounds,
         items={REFERENCE: items[0], OURS: items[1]},
-        remark=told(items[1], limit, alike),
+        remark=told(items[1], limit, alike, apart),
     )
 
 
@@ -313,7 +322,7 @@ def asking(at: World, title: str, per_picture: int, ids: int, stepping: Stepping
     seen = pictures * shown * shown // 2 + sum(end * (shown + end // 2) for end in ends)
     batches = -(-len(asked) // 64)
     limit = limit_s(at, pictures * shown + sum(ends), seen, batches * (ids - 1), 64, shown + QUESTION_IDS + ids // 2)
-    return _claim(title, at, reference, ours, (few, len(asked)), limit, sum(same) / few)
+    return _claim(title, at, reference, ours, (few, len(asked)), limit, sum(same) / few, apart_nats(at, prompts))
 
 
 def drawing(at: World, stepping: Stepping) -> Claim:
@@ -330,7 +339,9 @@ def drawing(at: World, stepping: Stepping) -> Claim:
     alike = float((ours()[:few] == reference()).double().mean())
     codes = at.vocabulary.codes_per_image
     limit = limit_s(at, 0, 0, codes, 2 * len(prompts), codes // 2 + QUESTION_IDS // 2)
-    return _claim(f"Pictures of {codes} codes", at, reference, ours, (few, len(prompts)), limit, alike)
+    return _claim(
+        f"Pictures of {codes} codes", at, reference, ours, (few, len(prompts)), limit, alike, apart_nats(at, prompts)
+    )
 
 
 def claim(size: str = "small", stepping: Stepping = "eager") -> list[Claim]:
