@@ -70,6 +70,19 @@ def _missed(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
     return planted_missed(artifact.manifest.summary)
 
 
+def _charts_left(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
+    from medmax_pipeline.curation.checks import charts_missed
+    from medmax_pipeline.sources import SOURCES
+
+    corpus, params = ledger.current("sample_corpus"), artifact.manifest.params
+    if corpus is None or params["mode"] == "off":
+        return ()
+    sources, threshold = params["sources"], float(str(params["threshold"]))
+    assert isinstance(sources, list)
+    parts = [corpus.folder / f"{folder}.parquet" for folder in sorted({SOURCES[str(key)].folder for key in sources})]
+    return [fault for part in parts for fault in charts_missed(artifact.folder, part, threshold)]
+
+
 def _not_finite(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
     from medmax_pipeline.training.checks import loss_faults
 
@@ -100,6 +113,12 @@ CHECKS = (
         "Copies of evaluation pictures planted among the training pictures were all found.",
         _missed,
         lambda key: key == "leakage",
+    ),
+    Check(
+        "planted_charts_found",
+        "Charts planted in the sample corpus were found, and next to no real picture was taken for one.",
+        _charts_left,
+        lambda key: key == "figures",
     ),
     Check(
         "ids_in_range",

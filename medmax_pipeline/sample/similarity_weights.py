@@ -34,6 +34,8 @@ from medmax_pipeline.sample.train_similarity import Pair, Schedule, preprocessor
 from medmax_pipeline.tokens.image import decode
 
 NAME: Final = "sample_similarity"
+CAPTIONS: Final = "pmc_oa"
+"""Whose held-out captions are told apart."""
 CHARTS: Final = 240
 """Charts learnt from; none of them is planted in the corpus."""
 MEASURED_CHARTS: Final = 80
@@ -59,6 +61,7 @@ def make_similarity(folder: Path, schedule: Schedule, seed: int, log: Callable[[
     write_json(folder / PREPROCESSOR, preprocessor())
     write_json(folder / CARD, {"name": NAME, "form": "transformers"})
     opened = open_similarity(folder)
+    captions = [one for one in said.held_out if one.source == CAPTIONS]
     return {
         "what": "CLIP of the sample build: 64 x 64 pixels and up to 48 pieces of text into 64 dimensions",
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -67,7 +70,10 @@ def make_similarity(folder: Path, schedule: Schedule, seed: int, log: Callable[[
         "pairs": len(pairs),
         "pairs_digest": digest_of([[sha256_bytes(one.data), one.text] for one in said.train]),
         "charts": CHARTS,
-        **measured(opened, list(pictures("eval")), said.held_out),
+        **measured(opened, list(pictures("eval"))),
+        "captions_held_out": len(captions),
+        "caption_pairs_right_held_out": round(pairs_right(opened, captions), 3),
+        "caption_pairs_right_by_chance": 0.5,
     }
 
 
@@ -87,22 +93,12 @@ def _charts() -> list[Pair]:
     return [Pair.of(chart(n).image(), chart_texts(n)[n // 4 % 4]) for n in numbers]
 
 
-def measured(model: Similarity, held_out: Sequence[Picture], said: Sequence[Said]) -> dict[str, Any]:
-    """What the card tells: of held-out pictures, none of whose files was learnt from, and of charts never seen.
-
-    Args:
-        model: the opened model.
-        held_out: the corpus's held-out pictures.
-        said: the evaluation rows' pairs.
-    """
+def measured(model: Similarity, held_out: Sequence[Picture]) -> dict[str, Any]:
+    """What the card tells of held-out pictures, none of whose files was learnt from, and of charts never seen."""
     charts_C = _chart_scores(model, [_png(chart(HELD_OUT + n).image()) for n in range(MEASURED_CHARTS)])
     real_R = _chart_scores(model, [_png(picture.image()) for picture in held_out])
-    captions = [one for one in said if one.source == "pmc_oa"]
     return {
         **_modalities(model, held_out),
-        "caption_pairs_right_held_out": round(pairs_right(model, captions), 3),
-        "caption_pairs_right_by_chance": 0.5,
-        "captions_held_out": len(captions),
         "chart_auc": round(float(np.mean(charts_C[:, None] > real_R[None, :])), 4),
         "charts_found": round(float(np.mean(charts_C > THRESHOLD)), 3),
         "held_out_pictures_taken_for_charts": round(float(np.mean(real_R > THRESHOLD)), 3),
