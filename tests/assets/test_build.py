@@ -105,3 +105,23 @@ def test_a_picture_too_big_for_the_database_is_made_smaller(tmp_path: Path) -> N
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert (tmp_path / "noise.png").stat().st_size > INLINE_BYTES
     assert len(inline(tmp_path / "noise.png")) < INLINE_BYTES * 4 / 3 + 100
+
+
+def rows_and_bytes(instance: dg.DagsterInstance, shards: int) -> tuple[int, int]:
+    """Event rows of a run that publishes so many shards, and how long the longest of them is."""
+
+    def run(run: Run) -> Outcome:
+        for number in range(shards):
+            (run.out / f"open-{number:06d}.tar").write_bytes(b"%d" % number)
+        return Outcome(counts=Counts(shards, shards))
+
+    result = materialise([Step("many", run, "1", params={"shards": shards})], instance)
+    assert result.success
+    events = instance.all_logs(result.run_id)
+    return len(events), max(len(dg.serialize_value(event)) for event in events)
+
+
+def test_event_rows_grow_with_assets_and_not_with_ten_thousand_shards(instance: dg.DagsterInstance) -> None:
+    few, many = rows_and_bytes(instance, 10), rows_and_bytes(instance, 10_000)
+    assert many[0] == few[0]
+    assert many[1] < few[1] + 200  # longer numbers, no list of shards
