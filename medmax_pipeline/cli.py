@@ -241,7 +241,21 @@ def score(arguments: argparse.Namespace) -> int:
     return int(score_file(arguments.file, arguments.mode, lambda told: print(json.dumps(told))) > 0)
 
 
-EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {"agreement": agreement, "score": score}
+def export_logs(arguments: argparse.Namespace) -> int:
+    """Published evaluations as logs of inspect_ai, for `inspect view --log-dir DIR`; credentialed items stay out."""
+    from medmax_pipeline.eval import inspect_log
+
+    ledger = _ledger(config.load(arguments.config))
+    for path in inspect_log.export_logs(ledger, arguments.artifact, arguments.out, credentialed=arguments.credentialed):
+        print(path)
+    return 0
+
+
+EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {
+    "agreement": agreement,
+    "export": export_logs,
+    "score": score,
+}
 """What `medmax eval` does."""
 
 
@@ -324,6 +338,11 @@ def _add_evaluation(command: argparse.ArgumentParser) -> None:
         if name == "score":
             what.add_argument("file", metavar="FILE", help="JSON lines of outputs; - for standard input")
             what.add_argument("--mode", choices=("compat", "strict"), required=True, help="whose rules")
+        if name == "export":
+            what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")
+            what.add_argument("artifact", help="asset key, e.g. eval/sample/vqa_rad/open; eval/sample for all of them")
+            what.add_argument("out", type=Path, metavar="DIR", help="folder of logs")
+            what.add_argument("--credentialed", action="store_true", help="put credentialed items into the logs too")
         if name == "agreement":
             what.add_argument("--json", action="store_true", help="JSON for machines")
             what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")

@@ -20,6 +20,7 @@ from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import Json, digest_of, read_json, write_json, write_table
 from medmax_pipeline.manifest import Lock
+from medmax_pipeline.models.replies_cache import REPLIES
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Outcome, Run
@@ -29,8 +30,6 @@ from medmax_pipeline.withdrawal import PARAMETER, left_out
 
 OVER_LIMIT = "over_limit"
 SCORES = "scores.json"
-REPLIES = "replies"
-"""Folder of the store that keeps what endpoints answered, for all steps and builds."""
 
 
 def evaluate(runs: Mapping[str, Run], judge: Endpoint | None = None) -> Mapping[str, Outcome]:
@@ -98,9 +97,7 @@ def _task_job(run: Run) -> TaskJob:
         work=str(run.work),
         out=str(run.out),
         images=(str(samples / "images.parquet"),),
-        leaked=""
-        if leakage is None or leakage.locked
-        else str(leakage.folder / leaked_file(source)),
+        leaked="" if leakage is None or leakage.locked else str(leakage.folder / leaked_file(source)),
         previous="" if run.previous is None or run.previous.locked else str(run.previous.folder),
     )
 
@@ -121,7 +118,7 @@ def _outcome(run: Run) -> Outcome:
     gone = len(_withdrawn(run))
     left = int(counts["candidates"]) - gone - len(records)
     dropped = {OVER_LIMIT: left, PARAMETER: gone}
-    this = bound(task(str(run.params["task"])), *_scorers(run.out))
+    this = bound(task(str(run.params["task"])), *scorers_told(run.out))
     summary: dict[str, Json] = {"items": len(records)}
     for score in score_task(this, records):
         summary[f"{score.metric}_status"] = score.status
@@ -143,7 +140,7 @@ def leaked_file(source: str) -> str:
     return f"evaluated/{source}.parquet"
 
 
-def _scorers(folder: Path) -> tuple[Names, Mapping[str, Lock]]:
+def scorers_told(folder: Path) -> tuple[Names, Mapping[str, Lock]]:
     """Who scored an evaluation, and which scorer could not."""
     path = folder / SCORERS
     told = read_json(path) if path.is_file() else {}
@@ -183,7 +180,7 @@ def _rows(run: Run, model: str, this: Task, names: Names, base: Sequence[ItemRec
         if artifact.manifest.lock is None:
             raise StoreError(f"eval/{model}/{this.key}: is locked without a reason; remove it and build again.")
         return locked_scores(bound(this, names), model, artifact.manifest.lock)
-    _, locks = _scorers(artifact.folder)
+    _, locks = scorers_told(artifact.folder)
     return score_task(bound(this, names, locks), records, base)
 
 
