@@ -117,5 +117,5 @@ def sheet(reader: ImageReader, examples: Sequence[Example]) -> bytes | None:
         for place, copy in enumerate(copies):
             drawn.paste(copy, (place * SIDE_PX, at * SIDE_PX))
     buffer = io.BytesIO()
-    drawn.save(buffer, "PNG", optimize=True)
+    drawn.quantize(128).save(buffer, "PNG", optimize=True)  # a page of the web UI should stay small
     return buffer.getvalue()
