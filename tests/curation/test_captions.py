@@ -310,6 +310,20 @@ def test_a_missing_key_locks_with_the_variable_to_set(line: Line, monkeypatch: p
     assert "READER_KEY" in lock.cure
 
 
+def test_a_plan_names_the_missing_key_before_anything_ran(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("READER_KEY", raising=False)
+    reader = replace(line.endpoint, key="READER_KEY")
+    samples = Step("pmc_oa/samples", lambda run: Outcome(), "1")
+    steps = [
+        samples,
+        captions_step(["pmc_oa"], line.curation, {"reader": reader}),
+        curated_step("pmc_oa", line.curation),
+    ]
+    told = {planned.key: planned for planned in line.ledger.plan(steps)}
+    assert [told[step.key].action for step in steps] == ["run", "locked", "locked"]
+    assert "READER_KEY" in told["pmc_oa/curated"].cure
+
+
 def test_off_lets_all_pass_and_is_on_record(line: Line, server: ChatServer) -> None:
     line.curation = replace(line.curation, captions="off")
     line.publish("pmc_oa", pairs(3, weak=(1,)))
