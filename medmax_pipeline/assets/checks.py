@@ -71,7 +71,7 @@ def _missed(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
 
 
 def _charts_left(ledger: Ledger, artifact: Artifact) -> Sequence[str]:
-    from medmax_pipeline.curation.checks import charts_missed
+    from medmax_pipeline.curation.planted_charts import charts_missed
     from medmax_pipeline.sources import SOURCES
 
     corpus, params = ledger.current("sample_corpus"), artifact.manifest.params

@@ -16,10 +16,10 @@ from PIL import Image
 
 from medmax_pipeline.config import Curation, Weights
 from medmax_pipeline.curation import figure_sheets
-from medmax_pipeline.curation.checks import charts_missed
 from medmax_pipeline.curation.figure_prompts import PROMPTS, prompts_named
 from medmax_pipeline.curation.figure_scores import Job, Scorer, run_job
 from medmax_pipeline.curation.figures import BINS, SCORE_SCHEMA, Shown, distribution, verdicts
+from medmax_pipeline.curation.planted_charts import charts_missed
 from medmax_pipeline.curation.steps import curated_step, figure_sources, figures_step
 from medmax_pipeline.errors import ConfigError, LaunchError
 from medmax_pipeline.files import sha256_bytes, write_table
