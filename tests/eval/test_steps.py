@@ -251,3 +251,15 @@ def test_a_source_that_the_task_does_not_know_is_refused() -> None:
 def test_an_unknown_task_is_refused_with_those_that_exist() -> None:
     with pytest.raises(ConfigError, match="vqa_rad/closed"):
         eval_step("tiny", "base_model", "vqa_rad/shut", Evaluation(), SOURCES)
+
+
+def test_in_another_prompt_style_everything_is_asked_again(line: Line) -> None:
+    line.build(tasks=TASKS[:1])
+    (plain,) = read_records(line.ledger.need(f"eval/tiny/{TASKS[0]}").folder / ITEMS)[:1]
+    styled = replace(LIMITS, prompt_style="chameleon")
+    step = eval_step("tiny", "base_model", TASKS[0], styled, SOURCES, NOTHING_BESIDE)
+    assert step.together is not None
+    ((artifact, made),) = line.ledger.execute_together([step], step.together, launch=line.launch).values()
+    (other,) = read_records(artifact.folder / ITEMS)[:1]
+    assert made
+    assert other.prompt.endswith(f"\nQuestion: {plain.prompt.removeprefix('<image>')}\nAnswer:")
