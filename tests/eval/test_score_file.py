@@ -155,3 +155,29 @@ def test_the_command_prints_json_lines_and_says_by_its_code_whether_all_could_be
 def test_a_file_that_is_not_there_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["eval", "score", str(tmp_path / "none"), "--mode", "strict"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def examples(page: str) -> list[dict[str, str]]:
+    """The rows of the page's table of examples."""
+    names = ("question_type", "options", "answer", "reply", "strict", "compat")
+    lines = [text for text in page.splitlines() if text.startswith(("| closed |", "| mcq |", "| open |"))]
+    return [dict(zip(names, map(str.strip, text.strip("|").split("|")), strict=True)) for text in lines]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_examples_of_the_page_are_true(mode: Mode) -> None:
+    shown = examples((Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8"))
+    odd = [
+        Odd(
+            row["question_type"],
+            row["answer"],
+            row["reply"].strip("`"),
+            "",
+            "",
+            tuple(filter(None, row["options"].split(", "))),
+        )
+        for row in shown
+    ]
+    *told, _ = scored(mode, *map(as_line, odd))
+    assert len(shown) > 20
+    assert [VERDICTS[one["correct"]].replace("-", "unscored") for one in told] == [row[mode] for row in shown]
