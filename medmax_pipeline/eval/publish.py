@@ -15,7 +15,7 @@ from medmax_pipeline.eval.job import Job, SimilarityJob, TaskJob
 from medmax_pipeline.eval.records import COUNTS, ITEMS, SCORERS, ItemRecord, read_records
 from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.scores import Score, locked_scores, score_task, scores_to_table
-from medmax_pipeline.eval.steps import BASE, LEAKAGE, SIMILARITY
+from medmax_pipeline.eval.steps import BASE, EVALUATED, LEAKAGE, SIMILARITY
 from medmax_pipeline.eval.task import Task
 from medmax_pipeline.eval.tasks import task
 from medmax_pipeline.files import Json, digest_of, read_json, write_json, write_table
@@ -86,7 +86,7 @@ def _task_job(run: Run) -> TaskJob:
     limit, seed = run.params["limit"], run.params["seed"]
     assert limit is None or isinstance(limit, int)
     assert isinstance(seed, int)
-    samples, leakage, source = _samples(run), run.inputs.get(LEAKAGE), str(run.params["source"])
+    samples = _samples(run)
     return TaskJob(
         task=str(run.params["task"]),
         samples=(str(samples / "samples.parquet"),),
@@ -97,7 +97,7 @@ def _task_job(run: Run) -> TaskJob:
         work=str(run.work),
         out=str(run.out),
         images=(str(samples / "images.parquet"),),
-        leaked="" if leakage is None or leakage.locked else str(leakage.folder / leaked_file(source)),
+        leaked=_leaked(run),
         previous="" if run.previous is None or run.previous.locked else str(run.previous.folder),
     )
 
@@ -106,6 +106,12 @@ def _withdrawn(run: Run) -> Mapping[str, str]:
     """The task's samples that are not asked since they are withdrawn."""
     chosen = task(str(run.params["task"])).rows[str(run.params["source"])]
     return left_out(_samples(run), run.params, "eval", chosen)
+
+
+def _leaked(run: Run) -> str:
+    """The file that names evaluation samples found in training data; empty where nobody looked."""
+    artifact = run.inputs.get(LEAKAGE)
+    return "" if artifact is None or artifact.locked else str(artifact.folder / f"{EVALUATED}.parquet")
 
 
 def _samples(run: Run) -> Path:
@@ -133,11 +139,6 @@ def _outcome(run: Run) -> Outcome:
         ),
         summary=summary,
     )
-
-
-def leaked_file(source: str) -> str:
-    """File of `leakage` that names a source's evaluation samples found in training data."""
-    return f"evaluated/{source}.parquet"
 
 
 def scorers_told(folder: Path) -> tuple[Names, Mapping[str, Lock]]:

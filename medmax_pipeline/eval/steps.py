@@ -26,6 +26,8 @@ BASE = "base"
 WEIGHTS_INPUTS = ("image_tokenizer", "text_tokenizer", "image_codes")
 SIMILARITY = "similarity_model"
 LEAKAGE = "leakage"
+EVALUATED = "evaluated"
+"""Its part that names the evaluation samples found in training data."""
 JUDGE_LOCKED = "judge_locked"
 """Parameter of a task that is judged: why nobody can judge here. A key that is set unlocks it, and it is scored."""
 
@@ -76,7 +78,7 @@ def eval_step(
     inputs = (model_key, *WEIGHTS_INPUTS, samples)
     optional = [SIMILARITY] if "similarity" in asked and beside.similarity else []
     together = _together(beside.judge)
-    needs = [*map(Need, (*inputs, *optional)), *([Need(LEAKAGE, evaluated_part(source))] if beside.leakage else [])]
+    needs = [*map(Need, (*inputs, *optional)), *([Need(LEAKAGE, EVALUATED)] if beside.leakage else [])]
 
     def further(store: Path, published: Mapping[str, Artifact]) -> dict[str, Json]:
         lock = endpoint_lock(beside.judge) if beside.judge and "judge" in asked else None
@@ -104,11 +106,6 @@ def eval_step(
         group="evaluation",
         description=f"Each item of {key} asked of {model_name}: one record an item.",
     )
-
-
-def evaluated_part(source: str) -> str:
-    """Part of `leakage` that names a source's evaluation samples found in training data."""
-    return f"evaluated/{source}"
 
 
 def _scored_by(asked: frozenset[str], beside: Beside) -> dict[str, Json]:
