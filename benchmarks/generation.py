@@ -283,7 +283,8 @@ def told(items: int, limit: float, alike: float, apart: float) -> Callable[[Mapp
     def sentence(medians: Mapping[str, float]) -> str:
         rates = ", ".join(f"{name} {1 / seconds:.2f}" for name, seconds in medians.items())
         share = f" Ours reaches {limit / (items * medians[OURS]):.0%} of an H200's limit." * torch.cuda.is_available()
-        return f"Items/s: {rates}. Answers equal: {alike:.1%}; likelihoods in a batch and alone, nats apart: {apart:.1e}.{share}"
+        same = f"Answers equal: {alike:.1%}; likelihoods in a batch and alone, nats apart: {apart:.1e}."
+        return f"Items/s: {rates}. {same}{share}"
 
     return sentence
 

@@ -23,6 +23,7 @@ from medmax_pipeline.tokens.vocabulary import Vocabulary, vocabulary_of
 if TYPE_CHECKING:
     from medmax_pipeline.models.chameleon import MixedModalChameleon
     from medmax_pipeline.models.decoding import Stepping
+    from medmax_pipeline.models.generate import LastStates
     from medmax_pipeline.models.vqgan import VQGAN
 
 Ids = npt.NDArray[np.uint16]
@@ -49,6 +50,8 @@ class Engine:
     max_positions: int
     """Ids that prompt and reply may have together."""
     device: str
+    states: LastStates
+    """Behind the prompts asked last; so several one-id questions about them cost one run."""
     stepping: Stepping = "eager"
     """How single ids are computed; `graph` is for CUDA, and untested so far."""
 
@@ -82,6 +85,7 @@ class Engine:
         import torch
 
         from medmax_pipeline.models.chameleon import MixedModalChameleon
+        from medmax_pipeline.models.generate import LastStates
         from medmax_pipeline.models.vqgan import VQGAN
 
         torch.set_num_threads(threads)
@@ -95,7 +99,9 @@ class Engine:
             )
         sequencer = Sequencer(vocabulary, TextTokenizer(text_tokenizer, vocabulary))
         limit = int(network.config.max_position_embeddings)
-        return cls(network, VQGAN.load(image_tokenizer).to(place), vocabulary, sequencer, limit, place, stepping)
+        states = LastStates(network, vocabulary)
+        vqgan = VQGAN.load(image_tokenizer).to(place)
+        return cls(network, vqgan, vocabulary, sequencer, limit, place, states, stepping)
 
     def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[Sequence[str]]) -> list[list[float]]:
         """Log-probability (nats) of each prompt's own options, summed over an option's ids."""
@@ -104,14 +110,14 @@ class Engine:
         known = sorted({option for choices in options for option in choices})
         ids = dict(zip(known, (each.tolist() for each in self.sequencer.text.encode_batch(known)), strict=True))
         encoded = [[ids[option] for option in choices] for choices in options]
+        if all(len(option) == 1 for choices in encoded for option in choices):
+            wanted = [[option[0] for option in choices] for choices in encoded]
+            return self.states.first_logprobs(_lists(prompts), wanted)
         return option_logprobs(self.model, _lists(prompts), encoded, self.vocabulary.eoi)
 
     def next_logprob(self, prompts: Sequence[Ids], expected: int) -> list[float]:
         """Log-probability (nats) that `expected` is the id after each prompt."""
-        from medmax_pipeline.models.generate import option_logprobs
-
-        found = option_logprobs(self.model, _lists(prompts), [[[expected]]] * len(prompts), self.vocabulary.eoi)
-        return [each[0] for each in found]
+        return [row[0] for row in self.states.first_logprobs(_lists(prompts), [[expected]] * len(prompts))]
 
     def replies(self, prompts: Sequence[Ids], max_new_tokens: int, repetition_penalty: float = 1.0) -> list[str]:
         """The greedy text after each prompt."""
@@ -129,7 +135,8 @@ class Engine:
 
     def first_tokens(self, prompts: Sequence[Ids], repetition_penalty: float = 1.0) -> list[str]:
         """The likeliest first text id after each prompt, as text; empty where the model would end at once."""
-        return self.replies(prompts, 1, repetition_penalty)
+        found = self.states.first_ids(_lists(prompts), repetition_penalty)
+        return [self.sequencer.text.decode([] if each == self.vocabulary.eos else [each]) for each in found]
 
     def draw(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> npt.NDArray[np.int64]:
         """A picture's codes after each prompt: (B, N)."""

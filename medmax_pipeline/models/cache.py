@@ -19,9 +19,6 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from medmax_pipeline.models.chameleon import MixedModalChameleon
 
-REACH_STEP = 64
-"""Attention looks at the first so many slots, rounded up: few shapes, and nothing far beyond the longest row."""
-
 
 class KeyValues:
     """A static cache: keys and values of every layer, and where the rows end.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from medmax_pipeline.errors import TokenError
-from medmax_pipeline.models.cache import REACH_STEP, KeyValues, Places, forward, rotation
+from medmax_pipeline.models.cache import KeyValues, Places, forward, rotation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,10 @@ Ids = Sequence[int]
 """Token ids of one prompt or answer."""
 Stepping = Literal["eager", "graph"]
 """How one id a row is computed: operation by operation, or (CUDA only) as a captured graph of them."""
+REACH_STEP = 64
+"""Attention looks at the first so many slots, rounded up: few shapes, and nothing far beyond the longest row."""
+GRAPH_REACH_STEP = 256
+"""The same for captured graphs: each reach is captured anew, which takes as long as dozens of steps."""
 SLOT_BUDGET = 1 << 17
 """Slots of one batch's cache at most: 64 GiB of keys and values at the published 7B's 512 KiB a slot in bfloat16."""
 
@@ -206,7 +210,8 @@ class Rows:
         """
         rows = len(ids_R)
         self._longest += 1
-        reach = min(-(-self._longest // REACH_STEP) * REACH_STEP, self._cache.slots)
+        step = GRAPH_REACH_STEP if self._stepping == "graph" else REACH_STEP
+        reach = min(-(-self._longest // step) * step, self._cache.slots)
         if self._stepping == "graph":
             key = (rows, reach)
             if key not in self._graphs:

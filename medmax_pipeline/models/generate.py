@@ -8,7 +8,7 @@ B prompts, R rows that have not ended, T ids of an answer, V vocabulary, L predi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -77,6 +77,53 @@ def option_logprobs(
 def _document(prompt: Ids, option: Ids) -> tuple[int, ...]:
     """What has to run for an option: the prompt and all of it but its last id."""
     return (*map(int, prompt), *map(int, option[:-1]))
+
+
+class LastStates:
+    """The state behind each prompt, kept for the prompts asked last: what comes first is all in it.
+
+    So options of one id and the likeliest first ids, under any penalty, cost one run of the prompts together.
+    """
+
+    def __init__(self, model: MixedModalChameleon, vocabulary: Specials) -> None:
+        self._model, self._vocabulary = model, vocabulary
+        self._kept: dict[tuple[int, ...], Tensor] = {}
+
+    @torch.inference_mode()
+    def first_logprobs(self, prompts: Sequence[Ids], wanted: Sequence[Ids]) -> list[list[float]]:
+        """Log-probability (nats) of each prompt's own wanted ids as its next one."""
+        found = []
+        for start, logits_BV in self._logits(prompts):
+            for logprobs_V, ids in zip(logits_BV.log_softmax(dim=1), wanted[start : start + ROWS], strict=True):
+                found.append(logprobs_V[torch.tensor(list(map(int, ids)), device=logprobs_V.device)].tolist())
+        return found
+
+    @torch.inference_mode()
+    def first_ids(self, prompts: Sequence[Ids], repetition_penalty: float = 1.0) -> list[int]:
+        """The id that `generate_text` would give first: text, or the end."""
+        allowed_V = text_bias(self._model, self._vocabulary)
+        found: list[int] = []
+        for start, logits_BV in self._logits(prompts):
+            weakened_BV = Penalty(self._model, prompts[start : start + ROWS], repetition_penalty).on(logits_BV)
+            found += (weakened_BV + allowed_V).argmax(dim=1).tolist()
+        return found
+
+    def _logits(self, prompts: Sequence[Ids]) -> Iterator[tuple[int, Tensor]]:
+        """Where each batch of prompts begins, and its (B, V) float32 logits."""
+        states = self._of(prompts)
+        for start in range(0, len(prompts), ROWS):
+            yield start, self._model.lm_head(torch.stack(states[start : start + ROWS])).float()
+
+    def _of(self, prompts: Sequence[Ids]) -> list[Tensor]:
+        keys = [tuple(map(int, prompt)) for prompt in prompts]
+        kept = {key: self._kept[key] for key in keys if key in self._kept}
+        new = list(dict.fromkeys(key for key in keys if key not in kept))
+        for batch in batches(new, self._vocabulary.eoi, ROWS):
+            given = [new[index] for index in batch]
+            states = prefill(self._model, given, self._vocabulary.eoi).states
+            kept |= zip(given, torch.cat(states), strict=True)  # a copy: the states of all other ids go
+        self._kept = kept
+        return [kept[key] for key in keys]
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from medmax_pipeline.models import decoding
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.decoding import Rows, batches, beginning, prefill
-from medmax_pipeline.models.generate import generate_text, option_logprobs
+from medmax_pipeline.models.generate import LastStates, generate_text, option_logprobs
 from medmax_pipeline.models.guidance import generate_images
 from medmax_pipeline.tokens.vocabulary import Vocabulary
 
@@ -37,12 +38,12 @@ def questions(vocabulary: Vocabulary) -> list[list[int]]:
     ]
 
 
-def ids_run(model: MixedModalChameleon, prompts: list[list[int]], eoi: int) -> int:
+def ids_run(model: MixedModalChameleon, work: Callable[[], object]) -> int:
     """How many ids go through the network, padding included."""
     seen: list[int] = []
     hook = model.model.embed_tokens.register_forward_hook(lambda _, given, __: seen.append(given[0].numel()))
     try:
-        prefill(model, prompts, eoi)
+        work()
     finally:
         hook.remove()
     return sum(seen)
@@ -54,8 +55,33 @@ def test_a_picture_runs_once_for_all_its_questions(
     asked = questions[:4]
     shown = vocabulary.image_length + 1
     longest = max(len(question) - shown for question in asked)
-    assert ids_run(model, asked, vocabulary.eoi) == shown + 4 * longest
-    assert ids_run(model, asked[:1], vocabulary.eoi) == len(asked[0])
+    assert ids_run(model, lambda: prefill(model, asked, vocabulary.eoi)) == shown + 4 * longest
+    assert ids_run(model, lambda: prefill(model, asked[:1], vocabulary.eoi)) == len(asked[0])
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.2])
+def test_first_ids_and_options_of_one_id_cost_one_run(
+    model: MixedModalChameleon, vocabulary: Vocabulary, questions: list[list[int]], penalty: float
+) -> None:
+    states = LastStates(model, vocabulary)
+    found = states.first_logprobs(questions, [[60, 61 + number] for number in range(12)])
+    firsts: list[int] = []
+    assert ids_run(model, lambda: firsts.extend(states.first_ids(questions, penalty))) == 0
+    texts = generate_text(model, questions, vocabulary, 1, repetition_penalty=penalty)
+    assert [[] if first == vocabulary.eos else [first] for first in firsts] == texts
+    options = [[[60], [61 + number]] for number in range(12)]
+    for row, wanted in zip(found, option_logprobs(model, questions, options, vocabulary.eoi), strict=True):
+        assert row == pytest.approx(wanted, abs=SAME_LOGPROB)
+
+
+def test_states_of_other_prompts_are_forgotten(
+    model: MixedModalChameleon, vocabulary: Vocabulary, questions: list[list[int]]
+) -> None:
+    states = LastStates(model, vocabulary)
+    first = states.first_ids(questions[:3])
+    states.first_ids(questions[3:])
+    assert ids_run(model, lambda: states.first_ids(questions[:1])) == len(questions[0])
+    assert states.first_ids(questions[:3]) == first
 
 
 def test_states_after_a_shared_picture_are_those_of_the_whole_prompt(
