@@ -9,7 +9,9 @@ B pictures or texts, D dimensions of the space, S pixels of a side, L ids.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -41,6 +43,8 @@ Rows = npt.NDArray[np.float32]
 """(B, D), each of length 1."""
 BATCH: Final = 32
 """Pictures or texts through the network at once; part of no result but for the last bits of a float."""
+WORKERS: Final = min(8, os.cpu_count() or 1)
+"""Threads that prepare pictures."""
 PREPARATION: Final = "1"
 """Raise it when the same picture would be prepared otherwise."""
 MAX_WIDTH: Final = 8192
@@ -102,7 +106,8 @@ class Similarity:
         """
 
         def made(part: Sequence[bytes]) -> Tensor:
-            squares = np.stack([self._preprocessing.prepare(data) for data in part])
+            with ThreadPoolExecutor(WORKERS) as workers:  # decoding leaves the interpreter to others
+                squares = np.stack(list(workers.map(self._preprocessing.prepare, part)))
             return self._network.images(torch.from_numpy(squares).to(self._device))
 
         return self._rows(pictures, made)

@@ -84,6 +84,14 @@ def test_pictures_are_prepared_as_transformers_prepares_them(folder: Path, width
     assert made == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.gpu
+def test_on_a_gpu_rows_are_those_of_the_cpu(folder: Path, model: Similarity) -> None:
+    pictures, texts = [png(50, 41, seed=seed) for seed in range(3)], ["a bar chart", "a chest radiograph of"]
+    moved = open_similarity(folder, "cuda")
+    assert moved.images(pictures) == pytest.approx(model.images(pictures), abs=1e-4)
+    assert moved.texts(texts) == pytest.approx(model.texts(texts), abs=1e-4)
+
+
 def test_a_text_beyond_the_networks_length_is_cut(model: Similarity) -> None:
     assert model.texts(["a chart " * 200]).shape == (1, 16)
 
