@@ -15,11 +15,10 @@ a reply means, belongs to the steps: a judge, an author, a filter of captions.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, Literal, NamedTuple
@@ -30,6 +29,7 @@ from medmax_pipeline.files import Json, digest_of
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.admission import check_endpoint, endpoint_lock, identity, read_key
 from medmax_pipeline.models.chat_http import Address, Answered, connected
+from medmax_pipeline.models.costs import Account, Cost, price
 from medmax_pipeline.models.replies_cache import RepliesCache
 from medmax_pipeline.models.retries import Sender, usage
 from medmax_pipeline.models.spending import Purse
@@ -93,46 +93,6 @@ UNANSWERED: Final = ("unreachable", "timed_out", "cut_off", "malformed", "answer
 """Beginnings of refusals that a request got after its last try; where nothing at all was answered, as above."""
 
 
-class Cost(NamedTuple):
-    """What requests would cost, before they are sent."""
-
-    requests: int
-    """Equal ones count once."""
-    cached: int
-    """Of these, with an answer on disk."""
-    tokens_in: int
-    """Estimated from the text's bytes: `BYTES_A_TOKEN`."""
-    tokens_out: int
-    """At most: `max_tokens` a request."""
-    usd: float | None
-    """None where the build gives no prices."""
-
-    def __str__(self) -> str:
-        money = "prices not given" if self.usd is None else f"about {self.usd:.4f} USD at most"
-        return (
-            f"{self.requests} requests, {self.cached} of them answered before; about {self.tokens_in} tokens in and at "
-            f"most {self.tokens_out} out, {money}"
-        )
-
-
-@dataclass
-class Account:
-    """What was asked so far, and what it cost as counted by the server."""
-
-    replies: int = 0
-    cached: int = 0
-    """Of the replies, those that lay on disk."""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    """Of the replies that did not lie on disk."""
-    uncounted: int = 0
-    """Replies that did not lie on disk and whose tokens the server did not count."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """Requests without a reply, by reason."""
-    models: Counter[str] = field(default_factory=Counter)
-    """Models that say they answered, by replies."""
-
-
 class Chat:
     """An endpoint that can be asked; made by `open_chat`."""
 
@@ -165,19 +125,20 @@ class Chat:
     def estimate(self, requests: Iterable[Request]) -> Cost:
         """What `requests` would cost now; those that may not be asked are left out."""
         total = cached = tokens_in = 0
-        seen: set[str] = set()
+        seen: set[int] = set()
         for request in requests:
             key = self._cache.key(self._asked(request))
-            if not self._admits(request) or key in seen:
+            short = int(key[:16], 16)
+            if not self._admits(request) or short in seen:
                 continue
-            seen.add(key)
+            seen.add(short)
             total += 1
             if self._rules is None and self._cache.has(key):
                 cached += 1
             else:
                 tokens_in += math.ceil(_bytes(request) / BYTES_A_TOKEN) + TOKENS_A_MESSAGE * len(request.messages)
         tokens_out = (total - cached) * self._endpoint.max_tokens
-        return Cost(total, cached, tokens_in, tokens_out, self._price(tokens_in, tokens_out))
+        return Cost(total, cached, tokens_in, tokens_out, price(self._endpoint, tokens_in, tokens_out))
 
     def announce(self, requests: Iterable[Request]) -> Cost:
         """Log what `requests` would cost; the first `ask` does it for its own where nobody did before."""
@@ -201,7 +162,7 @@ class Chat:
         places: dict[Request, list[int]] = {}
         for place, request in enumerate(requests):
             if self._admits(request):
-                places.setdefault(request, []).append(place)
+                places.setdefault(replace(request, credentialed=False), []).append(place)  # equal words, one question
             else:
                 self.account.refused[CREDENTIALED] += 1
                 yield place, Refused(CREDENTIALED, f"{self.name} may not see rows of credentialed sources")
@@ -215,6 +176,7 @@ class Chat:
         if absent:
             for request, said in self._sent(absent):
                 yield from self._told(places[request], said)
+            self._log(f"{self.name}: so far " + ", ".join(f"{name} {told}" for name, told in self.summary().items()))
 
     def _known(self, request: Request) -> Reply | Refused | None:
         """What is known without a network: the rules' reply, or the answer on disk."""
@@ -246,8 +208,8 @@ class Chat:
             "stream": False,
         }
         highest = _bytes(request) + TOKENS_A_MESSAGE * len(request.messages)  # no token is shorter than a byte
-        bound = self._price(highest, self._endpoint.max_tokens) or 0.0
-        said = self._sender.fetch(client, payload, key, bound, lambda i, o: self._price(i, o) or 0.0, leave)
+        bound = price(self._endpoint, highest, self._endpoint.max_tokens) or 0.0
+        said = self._sender.fetch(client, payload, key, bound, leave)
         if isinstance(said, Answered):
             self._cache.put(key, asked, said.body)
             return read_answer(said.body, cached=False)
@@ -260,22 +222,12 @@ class Chat:
         if isinstance(said, Refused):
             self.account.refused[said.reason] += len(places)
         else:
-            self._count(said)
+            other = said.model not in ("", self.name, *self.account.models)
+            self.account.add(said.model, said.cached, said.tokens_in, said.tokens_out)
+            if other:
+                self._log(f"{self.name}: answered by a model that calls itself {said.model[:100]!r}")
         for number, place in enumerate(places):
             yield place, said if number == 0 or isinstance(said, Refused) else said._replace(cached=True)
-
-    def _count(self, reply: Reply) -> None:
-        account = self.account
-        account.replies += 1
-        account.cached += reply.cached
-        if reply.model and reply.model != self.name and reply.model not in account.models:
-            self._log(f"{self.name}: answered by a model that calls itself {reply.model[:100]!r}")
-        account.models[reply.model] += 1
-        if reply.tokens_in is None or reply.tokens_out is None:
-            account.uncounted += not reply.cached
-        elif not reply.cached:
-            account.tokens_in += reply.tokens_in
-            account.tokens_out += reply.tokens_out
 
     def check(self, said: Iterable[Reply | Refused]) -> None:
         """Stop a step whose endpoint is out of order, before an outage passes for what was found of its items.
@@ -295,19 +247,7 @@ class Chat:
 
     def summary(self) -> dict[str, Json]:
         """What was asked so far and what it cost, for a manifest or a log."""
-        account = self.account
-        usd = self._price(account.tokens_in, account.tokens_out)
-        found: dict[str, Json] = {
-            "replies": account.replies,
-            "cached": account.cached,
-            "tokens_in": account.tokens_in,
-            "tokens_out": account.tokens_out,
-            "uncounted": account.uncounted,
-            "sent": self.tries,
-            "usd": None if usd is None else round(usd, 6),
-        }
-        found |= {f"refused_{reason}": count for reason, count in sorted(account.refused.items())}
-        return found | {f"answered_by {model}": count for model, count in sorted(account.models.items()) if model}
+        return self.account.summary(self.tries, price(self._endpoint, self.account.tokens_in, self.account.tokens_out))
 
     def _admits(self, request: Request) -> bool:
         return self._endpoint.may_see_credentialed or not request.credentialed
@@ -316,12 +256,6 @@ class Chat:
         """What names an answer on disk."""
         said: list[Json] = [[message.role, message.text] for message in request.messages]
         return {"endpoint": self.identity, "messages": said, "attempt": request.attempt}
-
-    def _price(self, tokens_in: int, tokens_out: int) -> float | None:
-        price_in, price_out = self._endpoint.usd_per_million_in, self._endpoint.usd_per_million_out
-        if price_in is None or price_out is None:
-            return None
-        return (tokens_in * price_in + tokens_out * price_out) / 1e6
 
 
 class Rules(NamedTuple):
@@ -335,9 +269,10 @@ def read_answer(body: Mapping[str, Any], *, cached: bool) -> Reply | Refused:
     """The reply in an answer of `/chat/completions`, or why it holds none."""
     if isinstance(body.get("refused"), str):
         return Refused(body["refused"], str(body.get("detail", "")))
-    choice = body["choices"][0]
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
+    if not isinstance(choice, dict) or not isinstance(message, dict):
         return Refused("no_text", "the answer holds no message")
     finish = choice.get("finish_reason")
     if message.get("refusal") or finish == "content_filter":

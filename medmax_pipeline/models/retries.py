@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from medmax_pipeline.config import Endpoint
 from medmax_pipeline.models.chat_http import Address, Again, Answered, Stop, send
+from medmax_pipeline.models.costs import price
 from medmax_pipeline.models.spending import Purse
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ LONGEST_WAIT_S: Final = 120.0
 GIVES_UP_AFTER: Final = 8
 """Requests in a row that failed at every try, after which no other is sent; ours."""
 GIVEN_UP: Final = "given_up"
-
-Price = Callable[[int, int], float]
-"""USD of so many tokens in and out."""
 
 
 class Sender:
@@ -47,7 +45,7 @@ class Sender:
         self._told: set[str] = set()
 
     def fetch(
-        self, client: httpx2.Client, payload: Mapping[str, Any], name: str, bound_usd: float, price: Price, leave: Event
+        self, client: httpx2.Client, payload: Mapping[str, Any], name: str, bound_usd: float, leave: Event
     ) -> Answered | Stop:
         """Send until there is an answer, at most `retries` times more.
 
@@ -56,7 +54,6 @@ class Sender:
             payload: the request's JSON.
             name: of the request; seeds the jitter of its pauses.
             bound_usd: what one try can cost at most; set aside before each.
-            price: what an answer's counted tokens cost.
             leave: set when nobody waits for the answer any more.
         """
         pauses = random.Random(name)
@@ -67,7 +64,7 @@ class Sender:
                 return stop
             if self._purse is not None and not self._purse.reserve(bound_usd):
                 return Stop(BUDGET_SPENT, f"the next request could pass budget_usd = {self._endpoint.budget_usd}")
-            said = self._send(client, payload, bound_usd, price)
+            said = self._send(client, payload, bound_usd)
             if isinstance(said, Answered):
                 with self._lock:
                     self._failures = 0
@@ -80,9 +77,7 @@ class Sender:
                 break
         return self._failed(last)
 
-    def _send(
-        self, client: httpx2.Client, payload: Mapping[str, Any], bound_usd: float, price: Price
-    ) -> Answered | Again | Stop:
+    def _send(self, client: httpx2.Client, payload: Mapping[str, Any], bound_usd: float) -> Answered | Again | Stop:
         """One try, and what it cost."""
         with self._lock:
             self.tries += 1
@@ -91,7 +86,7 @@ class Sender:
             paid = bound_usd if isinstance(said, Answered) or said.billed else 0.0
             if isinstance(said, Answered):
                 tokens = usage(said.body)
-                paid = price(*tokens) if tokens is not None else bound_usd
+                paid = price(self._endpoint, *tokens) or 0.0 if tokens is not None else bound_usd
             self._purse.settle(bound_usd, paid)
         return said
 

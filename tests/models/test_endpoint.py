@@ -93,6 +93,13 @@ def test_equal_requests_are_sent_once(server: ChatServer, tmp_path: Path) -> Non
     assert len(server.seen) == 1
 
 
+def test_equal_words_are_one_question_whether_credentialed_or_not(server: ChatServer, tmp_path: Path) -> None:
+    asked = endpoint(server, may_see_credentialed=True)
+    said = all_of(opened(asked, tmp_path), [question("same"), question("same", credentialed=True)])
+    assert texts(said) == ["I read: same"] * 2
+    assert len(server.seen) == 1
+
+
 def test_another_attempt_another_message_and_another_setting_are_other_questions(
     server: ChatServer, tmp_path: Path
 ) -> None:
@@ -280,7 +287,7 @@ def test_another_model_than_the_one_asked_is_told_once(server: ChatServer, tmp_p
     chat = opened(endpoint(server), tmp_path, lines)
     said = all_of(chat, questions(3))
     assert {reply.model for reply in said if isinstance(reply, Reply)} == {"judge-1-2026-01-01"}
-    assert sum("judge-1-2026-01-01" in line for line in lines) == 1
+    assert sum("calls itself" in line for line in lines) == 1
     assert chat.summary()["answered_by judge-1-2026-01-01"] == 3
 
 
@@ -328,6 +335,7 @@ def test_costs_are_told_before_the_first_request_and_counted_after(server: ChatS
     all_of(chat, requests)
     assert seen_at[0] == 0
     assert chat.summary()["tokens_in"] == 30
+    assert len(seen_at) == 2, "told before, and counted after"
     assert chat.summary()["usd"] == pytest.approx((30 + 150) / 1e6)
     assert chat.estimate(requests).cached == 3
 
