@@ -195,7 +195,7 @@ class Curation:
     the paper's list of phrases is not published."""
     mcq_answer: Literal["letter", "option"] = "letter"
     """What multiple-choice questions are answered with: the letter, as the evaluation reads it, or letter and text
-    (`B: Liver`), as in the paper's examples. Both begin with the token that is scored."""
+    (`B: Liver`), as in the paper's examples. Both begin with the letter, which is all that is scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
