@@ -106,8 +106,8 @@ def _all(settings: Settings) -> Iterator[Step]:
         record = source(key, variant)
         yield raw_step(record, corpus, variant, build.pins.get(key, ""))
         yield samples_step(record, variant, held_out_share(build.curation.hold_out, record))
-    yield duplicates_step(build.sources, build.curation.duplicates)
-    yield leakage_step(build.sources, build.curation.leakage)
+    yield duplicates_step(build.sources, build.curation.duplicates, build.curation.nearness)
+    yield leakage_step(build.sources, build.curation.leakage, build.curation.nearness)
     yield figures_step(build.sources, build.curation, build.similarity_model is not None)
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
     yield captions_step(trained, build.curation, build.endpoints)

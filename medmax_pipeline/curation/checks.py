@@ -1,4 +1,5 @@
-"""What must hold after curation, asked again of what was published: no evaluation picture is left in training.
+"""What must hold after curation, asked again of what was published: no evaluation picture is left in training, and
+what was planted was found.
 
 Deciding what goes is `leakage.py`; this only looks whether it went.
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from medmax_pipeline.curation.columns import SAMPLES, pixel_digests, read_rows
 from medmax_pipeline.curation.leakage import collect
+from medmax_pipeline.curation.planted import faults
 from medmax_pipeline.files import Json
 
 
@@ -22,20 +24,23 @@ def evaluation_pictures_left(curated: Path, samples: Path, evaluated: Mapping[st
         evaluated: published samples of every source, by source.
     """
     pictures, digests = collect(evaluated), pixel_digests(samples)
-    faults = []
+    told = []
     for row in read_rows(curated / SAMPLES, ("sample_id", "images")):
         for image in row["images"]:
             match = pictures.match(image, digests[image])
             if match is not None:
-                faults.append(f"sample {row['sample_id']} shows the evaluation picture {match.image_id[:12]}")
-    return faults
+                told.append(f"sample {row['sample_id']} shows the evaluation picture {match.image_id[:12]}")
+    return told
 
 
 def planted_missed(summary: Mapping[str, Json]) -> list[str]:
-    """What is wrong with the planted copies, by the summary of `leakage`; nothing where it was switched off."""
-    if summary.get("mode") == "off":
+    """What is wrong with planted copies and decoys, by the summary of `leakage`; nothing where none were looked for."""
+    if summary.get("mode") != "near" or summary.get("evaluation_images") == 0:
         return []
-    recall = summary.get("planted_recall")
-    if recall is None:
-        return [] if summary.get("evaluation_images") == 0 else ["no copy was planted"]
-    return [] if recall == 1 else [f"recall of planted copies is {recall}, expected 1"]
+    planted, accused = summary.get("planted"), summary.get("unrelated_accused")
+    if not isinstance(planted, dict) or not isinstance(accused, float | int):
+        return ["the search was not proven: no planted copies, no decoys"]
+    counted = {kind: (int(pair[0]), int(pair[1])) for kind, pair in planted.items() if isinstance(pair, list)}  # type: ignore[arg-type]
+    if not any(of for _, of in counted.values()):
+        return ["no copy was planted"]
+    return faults(counted, float(accused))

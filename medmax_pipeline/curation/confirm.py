@@ -40,6 +40,7 @@ FLAT: Final = 1.0
 """Root mean square detail, in grey levels, under which a picture has nothing to compare: glass, air, a blank page."""
 TONE_BLUR: Final = 3
 """Passes of the filter before tones are compared."""
+TONE_SIDE: Final = 48
 _STEP_LIMIT: Final = 0.1
 _DAMPING: Final = 1e-3
 _BLURS: Final = (1, 8)
@@ -174,6 +175,8 @@ def _alike(first: Floats, second: Floats, maps: Floats) -> Registered:
 
 def _untold(ours: Floats, theirs: Floats, mask: Floats) -> npt.NDArray[np.float64]:
     """(P,) spread of what the best cubic of one picture leaves of the other, over the other's spread."""
+    step = max(1, mask.shape[-1] // TONE_SIDE)  # what is blurred can be told from fewer pixels
+    ours, theirs, mask = (each[:, ::step, ::step] for each in (ours, theirs, mask))
     weight = mask.reshape(len(mask), -1).astype(np.float64)
     count = np.maximum(weight.sum(1, keepdims=True), 1)
     level, wanted = (each.reshape(len(mask), -1).astype(np.float64) for each in (ours, theirs))

@@ -1,27 +1,28 @@
 """Training samples whose picture is an evaluation picture, looked for across all sources.
 
-Exact: the same file (image id) or the same pixels in another file (pixel digest: lossless re-encodings, other
-containers, other metadata). To show that the search finds what it should, copies of some evaluation pictures are
-planted, once as the same bytes and once re-encoded as PNG; one that is not found is an error, no lower number.
+By bytes (image id), by pixels in another file (pixel digest: lossless re-encodings, other containers, other metadata),
+and, where the build says so, by looking: cut, framed, turned, flipped, rescaled, pressed, toned (`copies.py`). What
+evaluation items lose by it is in `evaluated.py`; that the search works is proven in `planted.py`.
 
-Not seen: crops, rescalings, lossy re-compressions, changes of brightness or contrast, rotations, burned-in marks, other
-slices or frames of the same examination, and anything that leaks by text alone.
+Not seen: an evaluation picture that is a small part of a training picture, or the other way round (more than 15 % cut
+off a side); turns of more than 5 degrees, and upside down; a panel pasted into a figure with others; changes of shape;
+large marks drawn over it; pictures so small or so flat that nothing is left to compare; another slice, frame or visit
+of the same patient; and what leaks by text alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
 from medmax_pipeline.curation.columns import SAMPLES, pixel_digests, read_rows
-from medmax_pipeline.errors import ImageError, MedmaxError
-from medmax_pipeline.ingest.images import encode_png, probe
 
 LEAK_BYTES: Final = "leak_same_file"
 LEAK_PIXELS: Final = "leak_same_pixels"
+LEAK_NEAR: Final = "leak_near"
 LEAK_SCHEMA: Final = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -29,11 +30,12 @@ LEAK_SCHEMA: Final = pa.schema(
         ("image_id", pa.string()),
         ("eval_source", pa.string()),
         ("eval_image", pa.string()),
+        ("measure", pa.float64()),
+        ("change", pa.string()),
     ]
 )
-"""One line a sample to drop: its first picture that leaks and the evaluation picture it equals."""
-PLANTED_A_SOURCE: Final = 4
-"""Ours: evaluation pictures of each source that are planted, the first by image id."""
+"""One line a sample to drop: its first picture that leaks and the evaluation picture it shows; `measure` is 1 for equal
+pixels, else the correlation of detail, and `change` what was done to the picture."""
 
 
 class Match(NamedTuple):
@@ -42,6 +44,8 @@ class Match(NamedTuple):
     reason: str
     source: str
     image_id: str
+    measure: float = 1.0
+    change: str = ""
 
 
 class EvaluationPictures:
@@ -50,6 +54,8 @@ class EvaluationPictures:
     def __init__(self) -> None:
         self._by_bytes: dict[str, str] = {}
         self._by_pixels: dict[str, tuple[str, str]] = {}
+        self._near: dict[str, Match] = {}
+        self._digests: dict[str, str] = {}
 
     def __len__(self) -> int:
         return len(self._by_bytes)
@@ -58,14 +64,25 @@ class EvaluationPictures:
         """Take one evaluation picture; the source that brought it first names it."""
         self._by_bytes.setdefault(image_id, source)
         self._by_pixels.setdefault(pixel_digest, (source, image_id))
+        self._digests[image_id] = pixel_digest
+
+    def add_near(self, train_image: str, image_id: str, measure: float, change: str) -> None:
+        """Take what looking found: a training picture that shows an evaluation picture changed; the nearest counts."""
+        known = self._near.get(train_image)
+        if known is None or known.measure < measure:
+            self._near[train_image] = Match(LEAK_NEAR, self._by_bytes[image_id], image_id, measure, change)
 
     def match(self, image_id: str, pixel_digest: str) -> Match | None:
-        """The evaluation picture that this picture equals, bytes before pixels."""
+        """The evaluation picture that this picture shows: by bytes before by pixels before by looking."""
         if image_id in self._by_bytes:
             return Match(LEAK_BYTES, self._by_bytes[image_id], image_id)
         if pixel_digest in self._by_pixels:
             return Match(LEAK_PIXELS, *self._by_pixels[pixel_digest])
-        return None
+        return self._near.get(image_id)
+
+    def pixels(self) -> dict[str, str]:
+        """Pixel digest of each evaluation picture."""
+        return self._digests
 
     def of(self, source: str) -> list[str]:
         """Sorted ids of the pictures that a source brought first."""
@@ -88,7 +105,7 @@ def collect(folders: Mapping[str, Path]) -> EvaluationPictures:
     return pictures
 
 
-def find_leaks(folder: Path, pictures: EvaluationPictures) -> list[dict[str, str]]:
+def find_leaks(folder: Path, pictures: EvaluationPictures) -> list[dict[str, Any]]:
     """The training samples of one source that show an evaluation picture: rows of `LEAK_SCHEMA`."""
     digests = pixel_digests(folder)
     leaks = []
@@ -105,60 +122,9 @@ def find_leaks(folder: Path, pictures: EvaluationPictures) -> list[dict[str, str
                         "image_id": image,
                         "eval_source": match.source,
                         "eval_image": match.image_id,
+                        "measure": match.measure,
+                        "change": match.change,
                     }
                 )
                 break
     return leaks
-
-
-class Planted(NamedTuple):
-    """Copies of evaluation pictures that were looked for, and how many were found."""
-
-    same_bytes: int
-    re_encoded: int
-    found: int
-    deep: int
-    """Pictures above 8 bits, which were planted as bytes only."""
-
-    @property
-    def recall(self) -> float | None:
-        """Share found; None where there was nothing to plant."""
-        total = self.same_bytes + self.re_encoded
-        return self.found / total if total else None
-
-
-def plant(pictures: EvaluationPictures, image_ids: Iterable[str], read: Callable[[str], bytes]) -> Planted:
-    """Look for copies of evaluation pictures as if they were training pictures.
-
-    Args:
-        pictures: what is searched.
-        image_ids: evaluation pictures to copy.
-        read: bytes of a picture by its id.
-
-    Raises:
-        MedmaxError: a copy is not found, so no result of this search may be trusted.
-    """
-    same_bytes = re_encoded = found = deep = 0
-    missed = []
-    for image_id in image_ids:
-        data = read(image_id)
-        copies = {"same bytes": data}
-        try:
-            copies["PNG"] = encode_png(data)
-            re_encoded += 1
-        except ImageError:
-            deep += 1
-        same_bytes += 1
-        for form, copy in copies.items():
-            seen = probe(copy)
-            if pictures.match(seen.image_id, seen.pixel_digest) is None:
-                missed.append(f"{image_id} as {form}")
-            else:
-                found += 1
-    if missed:
-        raise MedmaxError(
-            f"leakage: {len(missed)} of {same_bytes + re_encoded} planted copies were not found, the first is "
-            f"{missed[0]}. The search cannot be trusted; nothing is published. This is a fault of the search, or the "
-            "pictures changed since samples were made."
-        )
-    return Planted(same_bytes, re_encoded, found, deep)

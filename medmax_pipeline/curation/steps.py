@@ -8,9 +8,10 @@ of one source leaves the others as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Final
 
-from medmax_pipeline.config import Curation
+from medmax_pipeline.config import Curation, Nearness
 from medmax_pipeline.curation import DECISIONS, licence, single_image, split
 from medmax_pipeline.curation.figure_prompts import SCORER, prompts_named
 from medmax_pipeline.curation.instructions import Formatter, forms
@@ -23,9 +24,9 @@ from medmax_pipeline.sources import source as record_of
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 from medmax_pipeline.withdrawal import PARAMETER, parameters
 
-DUPLICATES_VERSION: Final = "1"
+DUPLICATES_VERSION: Final = "2"
 """Raise it when the same samples would be judged otherwise."""
-LEAKAGE_VERSION: Final = "1"
+LEAKAGE_VERSION: Final = "2"
 """Raise it when the same pictures would be judged otherwise."""
 FIGURES_VERSION: Final = "1"
 """Raise it when the same pictures would be judged otherwise by the same model."""
@@ -40,57 +41,68 @@ NO_SCORER: Final = Lock(
 
 
 def _across(
-    key: str, sources: Sequence[str], mode: str, version: str, run: Callable[[Run], Outcome], what: str
+    key: str,
+    sources: Sequence[str],
+    mode: str,
+    version: str,
+    run: Callable[[Run], Outcome],
+    what: str,
+    limits: Nearness | None,
 ) -> Step:
     """A step that looks at the samples of all sources; switched off, it needs none and finds nothing."""
     needs = tuple(Need(f"{source}/samples") for source in sources) if mode != "off" else ()
+    params: dict[str, Json] = {"mode": mode, "sources": list(sources)}
+    if mode == "near":
+        params["limits"] = asdict(limits or Nearness())
     return Step(
         key=key,
         run=run,
         code_version=version,
         needs=needs,
-        params={"mode": mode, "sources": list(sources)},
+        params=params,
         locks_on=(),
         group="curation",
         description=what,
     )
 
 
-def duplicates_step(sources: Sequence[str], mode: str) -> Step:
+def duplicates_step(sources: Sequence[str], mode: str, limits: Nearness | None = None) -> Step:
     """Training samples that say what another one says.
 
     Args:
         sources: keys of the build's sources; the earlier one keeps its sample.
-        mode: `exact` or `off`.
+        mode: `near`, `exact` or `off`.
+        limits: from which measures on pictures are copies, for `near`.
     """
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.curation.across import make_duplicates
 
-        return make_duplicates(ctx, sources, mode)
+        return make_duplicates(ctx, sources, mode, limits or Nearness())
 
     what = "Training samples with the same pictures and text as another one, within and across sources."
-    return _across("duplicates", sources, mode, DUPLICATES_VERSION, run, what)
+    return _across("duplicates", sources, mode, DUPLICATES_VERSION, run, what, limits)
 
 
-def leakage_step(sources: Sequence[str], mode: str) -> Step:
+def leakage_step(sources: Sequence[str], mode: str, limits: Nearness | None = None) -> Step:
     """Training samples that show an evaluation picture.
 
     Args:
         sources: keys of the build's sources.
-        mode: `exact` or `off`.
+        mode: `near`, `exact` or `off`.
+        limits: from which measures on pictures are copies, for `near`.
     """
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.curation.across import make_leakage
 
-        return make_leakage(ctx, sources, mode)
+        return make_leakage(ctx, sources, mode, limits or Nearness())
 
     what = (
-        "Training samples whose picture equals an evaluation picture of any source, by bytes or by pixels; planted "
-        "copies must be found. Not seen: crops, rescalings, lossy re-compressions."
+        "Training samples whose picture is an evaluation picture of any source, by bytes, by pixels or changed, and "
+        "the evaluation items concerned; planted copies must be found, and decoys must accuse nobody."
     )
-    return _across("leakage", sources, mode, LEAKAGE_VERSION, run, what)
+    return _across("leakage", sources, mode, LEAKAGE_VERSION, run, what, limits)
 
 
 def figures_step(sources: Sequence[str], curation: Curation, scorer: bool) -> Step:

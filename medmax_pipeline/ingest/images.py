@@ -142,6 +142,16 @@ def flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def opened_flat(data: bytes) -> Image.Image:
+    """A picture as `flatten` gives it.
+
+    Raises:
+        ImageError: as `probe`.
+    """
+    with _opened(data) as image:
+        return flatten(image).copy()
+
+
 def grey_copy(data: bytes, side: int) -> npt.NDArray[np.uint8]:
     """A small grey copy of a picture, (side, side) uint8, its two sides scaled each to `side`.
 
