@@ -54,16 +54,6 @@ def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained:
 
         params |= {"author": identity_of(endpoint), "may_see_credentialed": endpoint.may_see_credentialed}
 
-    def lock(landing: Path) -> Lock | None:
-        from medmax_pipeline.models.admission import endpoint_lock
-
-        if endpoint is None:
-            return Lock(
-                "no endpoint writes the interleaved set.",
-                "Describe one in the build's [endpoints] and name it in [interleave] endpoint.",
-            )
-        return endpoint_lock(endpoint)
-
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.interleave.write import Task, write_set
         from medmax_pipeline.ledger import Ledger
@@ -85,11 +75,23 @@ def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained:
         code_version=SAMPLES_VERSION,
         needs=tuple(needs),
         params=params,
-        lock=lock,
+        lock=lambda landing: _lock(endpoint),
         group=INTERLEAVED,
         description=f"Questions with three-part answers and one picture in the reply, written by {author}"
         + (", rules of the embedded build and no language model." if endpoint and endpoint.kind == "sample" else "."),
     )
+
+
+def _lock(endpoint: Endpoint | None) -> Lock | None:
+    """Why nobody can be asked from here, and the cure."""
+    from medmax_pipeline.models.admission import endpoint_lock
+
+    if endpoint is None:
+        return Lock(
+            "no endpoint writes the interleaved set.",
+            "Describe one in the build's [endpoints] and name it in [interleave] endpoint.",
+        )
+    return endpoint_lock(endpoint)
 
 
 def _check(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained: tuple[str, ...]) -> None:
