@@ -6,7 +6,6 @@ What they do is `write.py` and `curation/curated.py`, imported when a step runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from medmax_pipeline.config import INTERLEAVED, Curation, Endpoint, Interleave
