@@ -68,9 +68,9 @@ SIZES = {
         tokenizer={"base_channels": 32, "channel_multiplier": [1, 1, 2], "num_res_blocks": 1, "resolution": 48}
         | {"num_embeddings": 512, "embed_dim": 16, "latent_channels": 32},
         picture_px=(96, 72),
-        questions=24,
+        questions=20,
         drawn=12,
-        by_reference=8,
+        by_reference=6,
         drawn_by_reference=1,
         rounds=2,
     ),
@@ -82,7 +82,7 @@ SIZES = {
         questions=128,
         drawn=48,
         by_reference=16,
-        drawn_by_reference=2,
+        drawn_by_reference=1,
         rounds=1,
     ),
 }

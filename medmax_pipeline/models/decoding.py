@@ -33,8 +33,8 @@ REACH_STEP = 64
 """Attention looks at the first so many slots, rounded up: few shapes, and nothing far beyond the longest row."""
 GRAPH_REACH_STEP = 256
 """The same for captured graphs: each reach is captured anew, which takes as long as dozens of steps."""
-SLOT_BUDGET = 1 << 17
-"""Slots of one batch's cache at most: 64 GiB of keys and values at the published 7B's 512 KiB a slot in bfloat16."""
+SLOT_BUDGET = 3 << 16
+"""Slots of one batch's cache at most: 96 GiB of keys and values at the published 7B's 512 KiB a slot in bfloat16."""
 
 
 class Specials(Protocol):
