@@ -50,6 +50,7 @@ def captions_step(sources: Sequence[str], curation: Curation, endpoints: Mapping
 
     def run(ctx: Run) -> Outcome:
         from medmax_pipeline.curation.captions import Asked, CaptionJudge, make_captions
+        from medmax_pipeline.ledger import Ledger
         from medmax_pipeline.models.endpoint import open_chat
         from medmax_pipeline.models.replies_cache import REPLIES
 
@@ -65,7 +66,8 @@ def captions_step(sources: Sequence[str], curation: Curation, endpoints: Mapping
             for source in looked_at
             if not any(ctx.inputs[need.key].locked for need in _needs(curation, source))
         }
-        return make_captions(ctx, looked_at, asked, CaptionJudge(chat, prompt))
+        told_again = Ledger(ctx.store, CAPTIONS, ctx.landing).counter(CAPTIONS)  # read only: any build's name will do
+        return make_captions(ctx, looked_at, asked, CaptionJudge(chat, prompt, 1 + told_again))
 
     def lock(landing: Path) -> Lock | None:
         from medmax_pipeline.models.admission import endpoint_lock

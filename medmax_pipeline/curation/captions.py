@@ -77,13 +77,22 @@ class Tally:
 class CaptionJudge:
     """An endpoint with the prompt for captions."""
 
-    def __init__(self, chat: Chat, prompt: CaptionPrompt) -> None:
+    def __init__(self, chat: Chat, prompt: CaptionPrompt, rounds: int = 1) -> None:
+        """Bring both together.
+
+        Args:
+            chat: who is asked.
+            prompt: what.
+            rounds: times that a caption is asked about, each with a reminder where the reply cannot be read;
+                `medmax retry` gives one more.
+        """
         self.chat = chat
         self.prompt = prompt
+        self._rounds = rounds
 
-    def request(self, sample: Sample) -> Request:
-        """What is asked about a sample's caption first."""
-        return Request(messages(self.prompt, caption_of(sample)), sample.credentialed)
+    def request(self, sample: Sample, attempt: int = 0) -> Request:
+        """What is asked about a sample's caption."""
+        return Request(messages(self.prompt, caption_of(sample)), sample.credentialed, attempt)
 
     def judge(self, samples: Sequence[Sample]) -> list[Verdict | Left]:
         """A verdict a sample, or why there is none; in their order.
@@ -91,7 +100,16 @@ class CaptionJudge:
         Raises:
             EndpointError: the endpoint is out of order, or its budget is spent.
         """
-        first = [self.request(sample) for sample in samples]
+        found = self._round(samples, 0)
+        for number in range(1, self._rounds):
+            unread = [place for place, one in enumerate(found) if isinstance(one, Left)]
+            for place, one in zip(unread, self._round([samples[place] for place in unread], number), strict=True):
+                found[place] = one
+        return found
+
+    def _round(self, samples: Sequence[Sample], number: int) -> list[Verdict | Left]:
+        """Ask once, and remind of the form where a reply cannot be read."""
+        first = [self.request(sample, 2 * number) for sample in samples]
         said = self._said(first)
         found = [self._read(sample, one) for sample, one in zip(samples, said, strict=True)]
         odd = [place for place, one in enumerate(said) if isinstance(one, Reply) and isinstance(found[place], Left)]
@@ -108,7 +126,7 @@ class CaptionJudge:
     def _reminder(self, first: Request, said: Reply | Refused) -> Request:
         assert isinstance(said, Reply)
         more = (Message("assistant", said.text), Message("user", self.prompt.again))
-        return Request((*first.messages, *more), first.credentialed, attempt=1)
+        return Request((*first.messages, *more), first.credentialed, first.attempt + 1)
 
     def _read(self, sample: Sample, said: Reply | Refused) -> Verdict | Left:
         if isinstance(said, Refused):

@@ -15,7 +15,8 @@ from medmax_pipeline.ledger import Launch, Ledger, Log
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Step
 
-CODES: Final = "image_codes"
+OVER_ALL: Final = ("captions", "image_codes")
+"""Steps over all sources that quarantine units, in their order."""
 
 
 class Retried(NamedTuple):
@@ -31,12 +32,12 @@ class Retried(NamedTuple):
 
 
 def retry(ledger: Ledger, steps: Sequence[Step], sources: Sequence[str], log: Log, launch: Launch) -> list[Retried]:
-    """Run the steps again that hold quarantined units: samples, then image codes.
+    """Run the steps again that hold quarantined units: samples, then captions and image codes.
 
     Args:
         ledger: the build's store.
         steps: all steps of the build.
-        sources: keys of the sources to look at; none: all of them, and `image_codes`.
+        sources: keys of the sources to look at; none: all of them, `captions` and `image_codes`.
         log: takes lines of progress.
         launch: runs `python -m <arguments>`.
 
@@ -53,9 +54,10 @@ def retry(ledger: Ledger, steps: Sequence[Step], sources: Sequence[str], log: Lo
         before = _quarantined(ledger, f"{source}/samples")
         if before is not None:
             found.append(_samples(ledger, by_key, source, before, log, launch))
-    codes = None if sources or CODES not in by_key else _quarantined(ledger, CODES)
-    if codes is not None:
-        found.append(_codes(ledger, by_key[CODES], codes, found, log, launch))
+    for key in OVER_ALL:
+        before = None if sources or key not in by_key else _quarantined(ledger, key)
+        if before is not None:
+            found.append(_over_all(ledger, by_key[key], before, found, log, launch))
     return found
 
 
@@ -81,13 +83,14 @@ def _samples(
     return _again(ledger, samples, before, log, launch)
 
 
-def _codes(
-    ledger: Ledger, codes: Step, before: Counts, retried: Sequence[Retried], log: Log, launch: Launch
+def _over_all(
+    ledger: Ledger, step: Step, before: Counts, retried: Sequence[Retried], log: Log, launch: Launch
 ) -> Retried:
+    """Retry a step over all sources, unless the next build runs it anyway."""
     changed = [item.key for item in retried if item.changed]
     if changed:
-        return Retried(codes.key, before, None, False, f"tried again by the next build, since {changed[0]} changed")
-    return _again(ledger, codes, before, log, launch)
+        return Retried(step.key, before, None, False, f"tried again by the next build, since {changed[0]} changed")
+    return _again(ledger, step, before, log, launch)
 
 
 def _again(ledger: Ledger, step: Step, before: Counts, log: Log, launch: Launch) -> Retried:

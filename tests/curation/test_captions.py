@@ -20,6 +20,7 @@ from medmax_pipeline.curation.columns import read_rows
 from medmax_pipeline.curation.steps import curated_step
 from medmax_pipeline.errors import ConfigError, EndpointError
 from medmax_pipeline.files import sha256_bytes, write_table, write_text
+from medmax_pipeline.ingest.retry import retry
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.records import Counts, Sample
@@ -240,6 +241,21 @@ def test_what_leaves_anyway_is_not_asked_about(line: Line, server: ChatServer, s
     assert len(server.seen) == 2
     for word in (b"plotted", b"withdrawn", b"triptych", b"evaluated", b"question caption"):
         assert word not in server.received
+
+
+def test_retry_asks_once_more_about_what_could_not_be_judged_and_about_nothing_else(
+    line: Line, server: ChatServer
+) -> None:
+    server.faults = [Fault(part="odd", text="Keep it.", times=2), Fault(part="lost", status=500, times=1)]
+    lost = sample("lost", picture("lost"), said="lost caption.")
+    line.publish("pmc_oa", [*pairs(4, odd=(1,)), lost])
+    assert sum(line.captions().manifest.counts.quarantined.values()) == 2
+    asked = len(server.seen)
+    again = retry(
+        line.ledger, [captions_step(line.sources, line.curation, {"reader": line.endpoint})], [], print, print
+    )
+    assert again[0].after == Counts(5, 5)
+    assert len(server.seen) == asked + 2
 
 
 def test_credentialed_captions_stay_here_and_leave_training_by_name(line: Line, server: ChatServer) -> None:
