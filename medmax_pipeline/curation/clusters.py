@@ -19,7 +19,7 @@ import pyarrow as pa
 from medmax_pipeline.config import Nearness
 from medmax_pipeline.curation.columns import IMAGES, SAMPLES, read_rows
 from medmax_pipeline.curation.gathered import Pictures, gather
-from medmax_pipeline.curation.nearness import PLAIN, Nearer
+from medmax_pipeline.curation.nearness import CROWD, PLAIN, Nearer
 from medmax_pipeline.curation.neighbours import pairs_within
 from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.steps import Run
@@ -124,8 +124,10 @@ def _candidates(pictures: Pictures, leaders: Numbers, bits: int) -> Iterator[npt
 def _confirmed(
     pictures: Pictures, leaders: Numbers, nearer: Nearer, limits: Nearness
 ) -> tuple[dict[tuple[int, int], _Near], int]:
-    """The candidates that are copies."""
+    """The candidates that are copies; of pictures with a common look, by the strict limits."""
     near: dict[tuple[int, int], _Near] = {}
+    weak: set[tuple[int, int]] = set()
+    alike = np.zeros(len(pictures), np.int64)
     short = pictures.short_side()
     looked_at = 0
     held: list[npt.NDArray[np.int64]] = []
@@ -137,8 +139,11 @@ def _confirmed(
         sides = np.minimum(short[pairs[:, 0]], short[pairs[:, 1]]).tolist()
         judged = nearer.judge(first, second, starts, [False] * len(pairs), sides)
         bits = np.bitwise_count(pictures.hashes[pairs[:, 0]] ^ pictures.hashes[pairs[:, 1]])
+        np.add.at(alike, pairs[judged.alike & ~judged.copy].reshape(-1), 1)
         for at in np.flatnonzero(judged.copy).tolist():
             key = (int(pairs[at, 0]), int(pairs[at, 1]))
+            if not judged.strict[at]:
+                weak.add(key)
             near[key] = _Near(round(float(judged.detail[at]), 4), int(bits[at]))
 
     for pairs in _candidates(pictures, leaders, limits.hash_bits):
@@ -149,7 +154,8 @@ def _confirmed(
             held.clear()
     if held:
         look()
-    return near, looked_at
+    common = {key for key in weak if alike[list(key)].max() >= CROWD}
+    return {key: each for key, each in near.items() if key not in common}, looked_at
 
 
 def _grouped(
