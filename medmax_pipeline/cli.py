@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from medmax_pipeline import __version__, config
+from medmax_pipeline import __version__, cli_eval, config
 from medmax_pipeline.errors import MedmaxError
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.weights import NumericMode
@@ -212,53 +212,6 @@ def decode(arguments: argparse.Namespace) -> int:
     return _told(code_lines.decode_file(vqgan, arguments.lines, arguments.out))
 
 
-def evaluation(arguments: argparse.Namespace) -> int:
-    """What stands on stored answers alone: their verdicts, and how far two judges agree."""
-    return EVALUATION[arguments.what](arguments)
-
-
-def agreement(arguments: argparse.Namespace) -> int:
-    """Judge items of a published evaluation again with another endpoint of the build, and print kappa."""
-    from medmax_pipeline.eval import agreement as room
-
-    settings = config.load(arguments.config)
-    found = room.compare(
-        _ledger(settings),
-        settings.build,
-        arguments.artifact,
-        arguments.judge,
-        arguments.sample,
-        lambda line: print(line, file=sys.stderr),
-    )
-    print(json.dumps(found.to_json()) if arguments.json else "\n".join(room.to_text(found)))
-    return 0
-
-
-def score(arguments: argparse.Namespace) -> int:
-    """Score stored outputs of any model: a JSON line each, then a summary; exit 1 where a line could not be used."""
-    from medmax_pipeline.eval.score_file import score_file
-
-    return int(score_file(arguments.file, arguments.mode, lambda told: print(json.dumps(told))) > 0)
-
-
-def export_logs(arguments: argparse.Namespace) -> int:
-    """Published evaluations as logs of inspect_ai, for `inspect view --log-dir DIR`; credentialed items stay out."""
-    from medmax_pipeline.eval import inspect_log
-
-    ledger = _ledger(config.load(arguments.config))
-    for path in inspect_log.export_logs(ledger, arguments.artifact, arguments.out, credentialed=arguments.credentialed):
-        print(path)
-    return 0
-
-
-EVALUATION: dict[str, Callable[[argparse.Namespace], int]] = {
-    "agreement": agreement,
-    "export": export_logs,
-    "score": score,
-}
-"""What `medmax eval` does."""
-
-
 def _told(found: Iterable[Mapping[str, object]]) -> int:
     """Print a line each, errors apart; 1 where there was one."""
     bad = 0
@@ -278,7 +231,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "retry": (retry, True),
     "results": (results, False),
     "export": (export, False),
-    "eval": (evaluation, False),
+    "eval": (cli_eval.evaluation, False),
     "encode": (encode, False),
     "decode": (decode, False),
 }
@@ -297,7 +250,7 @@ def parser() -> argparse.ArgumentParser:
             _add_codes(command, name)
             continue
         if name == "eval":
-            _add_evaluation(command)
+            cli_eval.add_arguments(command)
             continue
         command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
         if speaks_json:
@@ -327,34 +280,6 @@ def parser() -> argparse.ArgumentParser:
 def _add_ids(group: argparse._MutuallyExclusiveGroup) -> None:
     for what in ("image", "sample"):
         group.add_argument(f"--{what}", metavar="ID", help=f"id of the {what}, or its first 8 digits or more")
-
-
-def _add_evaluation(command: argparse.ArgumentParser) -> None:
-    """The grammar of `eval`."""
-    whats = command.add_subparsers(dest="what", required=True, metavar="WHAT")
-    for name, function in EVALUATION.items():
-        text = (function.__doc__ or "").splitlines()[0]
-        what = whats.add_parser(name, help=text, description=text)
-        if name == "score":
-            what.add_argument("file", metavar="FILE", help="JSON lines of outputs; - for standard input")
-            what.add_argument("--mode", choices=("compat", "strict"), required=True, help="whose rules")
-        if name == "export":
-            what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")
-            what.add_argument("artifact", help="asset key, e.g. eval/sample/vqa_rad/open; eval/sample for all of them")
-            what.add_argument("out", type=Path, metavar="DIR", help="folder of logs")
-            what.add_argument("--credentialed", action="store_true", help="put credentialed items into the logs too")
-        if name == "agreement":
-            what.add_argument("--json", action="store_true", help="JSON for machines")
-            what.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the sample")
-            what.add_argument("artifact", help="asset key, e.g. eval/sample/vqa_rad/open")
-            what.add_argument("--judge", required=True, metavar="NAME", help="the second judge, under [endpoints]")
-            what.add_argument("--sample", type=_above_zero, metavar="N", help="items to judge at most; default all")
-
-
-def _above_zero(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found {text!r}")
-    return int(text)
 
 
 def _add_codes(command: argparse.ArgumentParser, name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medmax_pipeline.config import Endpoint
 from medmax_pipeline.errors import StoreError
+from medmax_pipeline.eval.averages import average_scores
 from medmax_pipeline.eval.job import Job, SimilarityJob, TaskJob
 from medmax_pipeline.eval.records import COUNTS, ITEMS, SCORERS, ItemRecord, read_records
 from medmax_pipeline.eval.scorers import Names, bound
@@ -152,11 +153,18 @@ def scorers_told(folder: Path) -> tuple[Names, Mapping[str, Lock]]:
 def make_scores(run: Run, recipe: str, suite: Sequence[Task], base: bool, names: Names) -> Outcome:
     """Write `scores.json` and `scores.parquet` of one recipe."""
     rows: list[Score] = []
+    answers = {
+        name: {this.key: _records(run, name, this) for this in suite} for name in ([recipe, BASE] if base else [recipe])
+    }
+    before = answers.get(BASE)
     for this in suite:
-        before = _records(run, BASE, this) if base else None
-        rows += _rows(run, recipe, this, names, before)
-        if base:
-            rows += _rows(run, BASE, this, names, None)
+        rows += _rows(run, recipe, this, names, answers[recipe][this.key], before[this.key] if before else None)
+        if before:
+            rows += _rows(run, BASE, this, names, before[this.key], None)
+    for name, given in answers.items():
+        locks = _locks(run, name, suite)
+        known = [bound(this, names, locks) for this in suite]
+        rows += average_scores(known, name, given, before if name != BASE else None)
     write_json(run.out / SCORES, [asdict(row) for row in rows])
     write_table(run.out / "scores.parquet", scores_to_table(rows))
     summary: dict[str, Json] = {"locked": sum(row.status == "locked" for row in rows)}
@@ -174,9 +182,23 @@ def _records(run: Run, model: str, this: Task) -> list[ItemRecord] | None:
     return None if artifact.locked else read_records(artifact.folder / ITEMS)
 
 
-def _rows(run: Run, model: str, this: Task, names: Names, base: Sequence[ItemRecord] | None) -> list[Score]:
+def _locks(run: Run, model: str, suite: Sequence[Task]) -> dict[str, Lock]:
+    """Scorers that could not be asked for one task or another of a model."""
+    found: dict[str, Lock] = {}
+    for this in suite:
+        found |= scorers_told(run.inputs[f"eval/{model}/{this.key}"].folder)[1]
+    return found
+
+
+def _rows(
+    run: Run,
+    model: str,
+    this: Task,
+    names: Names,
+    records: Sequence[ItemRecord] | None,
+    base: Sequence[ItemRecord] | None,
+) -> list[Score]:
     artifact = run.inputs[f"eval/{model}/{this.key}"]
-    records = _records(run, model, this)
     if records is None:
         if artifact.manifest.lock is None:
             raise StoreError(f"eval/{model}/{this.key}: is locked without a reason; remove it and build again.")

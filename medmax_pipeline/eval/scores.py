@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -58,12 +58,26 @@ class Score:
     gain_low: float | None = None
     gain_high: float | None = None
     n_paired: int = 0
+    part: str = ""
+    """Of which items: empty for all; `question_type=…` or `group=…` for some."""
+    unreadable: int = 0
+    """Items that this judge was asked about and whose replies give no verdict; never part of the value."""
+    leaked: int | None = None
+    """Items that curation found in training data, among the scored ones; None where nobody looked."""
+    clean: float | None = None
+    """The value without them; None where there are none, or nobody looked."""
+    clean_low: float | None = None
+    clean_high: float | None = None
+    tasks: str = ""
+    """Of an average: `11 of 12`."""
 
 
+SCORE_WORDS = ("model", "task", "metric", "scorer", "meaning", "status", "reason", "cure", "part", "tasks")
+SCORE_COUNTS = ("n", "n_scored", "clusters", "n_paired", "unreadable", "leaked")
 SCORE_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("model", "task", "metric", "scorer", "meaning", "status", "reason", "cure")]
+    [(name, pa.string()) for name in SCORE_WORDS]
     + [(name, pa.bool_()) for name in ("headline", "share")]
-    + [(name, pa.int64()) for name in ("n", "n_scored", "clusters", "n_paired")]
+    + [(name, pa.int64()) for name in SCORE_COUNTS]
     + [
         (name, pa.float64())
         for name in (
@@ -76,6 +90,9 @@ SCORE_SCHEMA = pa.schema(
             "gain",
             "gain_low",
             "gain_high",
+            "clean",
+            "clean_low",
+            "clean_high",
         )
     ]
 )
@@ -112,7 +129,26 @@ def score_task(task: Task, records: Sequence[ItemRecord], base: Sequence[ItemRec
         raise StoreError(
             f"{task.key}: records of models {sorted(models)}; expected those of one model, and of this task."
         )
-    return [_score(task, metric, records, base) for metric in task.metrics]
+    rows = [_score(task, metric, records, base) for metric in task.metrics]
+    for part, some in parts(records).items():
+        ids = {record.item_id for record in some}
+        theirs = [record for record in base if record.item_id in ids] if base is not None else None
+        rows += [
+            replace(_score(task, metric, some, theirs), part=part, headline=False)
+            for metric in task.metrics
+            if metric.headline and metric.lock is None
+        ]
+    return rows
+
+
+def parts(records: Sequence[ItemRecord]) -> dict[str, list[ItemRecord]]:
+    """Records by question type and by group, each where there are several."""
+    found: dict[str, list[ItemRecord]] = {}
+    for name in ("question_type", "group"):
+        values = sorted({getattr(record, name) for record in records} - {""})
+        for value in values if len(values) > 1 else ():
+            found[f"{name}={value}"] = [record for record in records if getattr(record, name) == value]
+    return found
 
 
 def _score(task: Task, metric: Metric, records: Sequence[ItemRecord], base: Sequence[ItemRecord] | None) -> Score:
@@ -125,7 +161,7 @@ def _score(task: Task, metric: Metric, records: Sequence[ItemRecord], base: Sequ
         reasons = Counter(record.unscored or "no value" for record in records)
         told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
         return _without_value(task, metric, model, "unscored", f"no item was scored: {told}", "", len(records))
-    found = estimate(_sums(metric, scored), SEED)
+    found = estimate(metric_sums(metric, scored), SEED)
     guessed = [float(value) for record in scored if (value := record.metrics.get(CHANCE)) is not None]
     most = majority([record.reference for record in scored]) if task.options or guessed else None
     classes = len({record.reference for record in scored})
@@ -140,11 +176,31 @@ def _score(task: Task, metric: Metric, records: Sequence[ItemRecord], base: Sequ
         high=found.high,
         majority=1 / classes if metric.balanced else most,
         chance=sum(guessed) / len(guessed) if guessed else task.chance,
+        unreadable=sum(_unreadable(metric, record) for record in records),
+        **_without_leaks(metric, scored),
         **(_gain(metric, scored, base) if base is not None else {}),
     )
 
 
-def _sums(metric: Metric, records: Sequence[ItemRecord]) -> Sums:
+def _unreadable(metric: Metric, record: ItemRecord) -> bool:
+    """Whether the judge replied to this item and gave no verdict for this metric."""
+    return metric.by == "judge" and bool(record.verdicts) and record.metrics.get(metric.per_item or metric.name) is None
+
+
+def _without_leaks(metric: Metric, scored: Sequence[ItemRecord]) -> dict[str, Any]:
+    """How many scored items leak, and the value without them."""
+    if all(record.leaked is None for record in scored):
+        return {}
+    held = [record for record in scored if not record.leaked]
+    leaked = len(scored) - len(held)
+    if not leaked or not held:
+        return {"leaked": leaked}
+    found = estimate(metric_sums(metric, held), SEED)
+    return {"leaked": leaked, "clean": found.value, "clean_low": found.low, "clean_high": found.high}
+
+
+def metric_sums(metric: Metric, records: Sequence[ItemRecord]) -> Sums:
+    """A metric over records that all have it, by picture."""
     name = metric.per_item or metric.name
     values = [float(record.metrics[name] or 0.0) for record in records]  # none of them is None here
     classes = [record.reference for record in records] if metric.balanced else None
@@ -154,19 +210,25 @@ def _sums(metric: Metric, records: Sequence[ItemRecord]) -> Sums:
 def _gain(metric: Metric, scored: Sequence[ItemRecord], base: Sequence[ItemRecord]) -> dict[str, Any]:
     """Base value and paired gain over the items that both models were scored on; nothing when there are none."""
     name = metric.per_item or metric.name
-    by_id = {record.item_id: record for record in base if record.metrics.get(name) is not None}
-    pairs = [(record, by_id[record.item_id]) for record in scored if record.item_id in by_id]
-    if not pairs:
+    paired = pairs(name, scored, base)
+    if not paired:
         return {}
-    mine, theirs = (_sums(metric, side) for side in zip(*pairs, strict=True))
+    mine, theirs = (metric_sums(metric, side) for side in zip(*paired, strict=True))
     found = paired_gain(mine, theirs, SEED)
     return {
         "base_value": theirs.value(),
         "gain": found.value,
         "gain_low": found.low,
         "gain_high": found.high,
-        "n_paired": len(pairs),
+        "n_paired": len(paired),
     }
+
+
+def pairs(name: str, first: Sequence[ItemRecord], second: Sequence[ItemRecord]) -> list[tuple[ItemRecord, ItemRecord]]:
+    """Records of the same items in which both have a value of that name."""
+    by_id = {record.item_id: record for record in second if record.metrics.get(name) is not None}
+    known = (record for record in first if record.metrics.get(name) is not None)
+    return [(record, by_id[record.item_id]) for record in known if record.item_id in by_id]
 
 
 def _about(task: Task, metric: Metric, model: str) -> dict[str, Any]:

@@ -98,10 +98,7 @@ def paired_gain(tuned: Sums, base: Sums, seed: int) -> Estimate:
     Raises:
         ValueError: the two were not collected over the same clusters and classes.
     """
-    if tuned.denominators_KC.shape != base.denominators_KC.shape or not np.array_equal(
-        tuned.denominators_KC, base.denominators_KC
-    ):
-        raise ValueError("paired scores need the same items in the same order")
+    _check_pair(tuned, base)
     count = tuned.numerators_KC.shape[1]
     value = tuned.value() - base.value()
     if count < 2:
@@ -110,8 +107,54 @@ def paired_gain(tuned: Sums, base: Sums, seed: int) -> Estimate:
     return Estimate(value, low, high, count)
 
 
+def average(scores: Sequence[Sums], seed: int) -> Estimate:
+    """The unweighted mean of several tasks' scores; each task's clusters are resampled by themselves.
+
+    Raises:
+        NothingScored: there is no score.
+    """
+    return _averaged(scores, [None] * len(scores), seed)
+
+
+def average_gain(tuned: Sequence[Sums], base: Sequence[Sums], seed: int) -> Estimate:
+    """The unweighted mean of several tasks' paired gains.
+
+    Raises:
+        NothingScored: there is no score.
+        ValueError: two of a pair were not collected over the same clusters and classes.
+    """
+    for mine, theirs in zip(tuned, base, strict=True):
+        _check_pair(mine, theirs)
+    return _averaged(tuned, base, seed)
+
+
+def _averaged(scores: Sequence[Sums], others: Sequence[Sums | None], seed: int) -> Estimate:
+    if not scores:
+        raise NothingScored("no task was scored, so there is no average; expected at least one.")
+    pairs = list(zip(scores, others, strict=True))
+    value = float(np.mean([mine.value() - (theirs.value() if theirs else 0.0) for mine, theirs in pairs]))
+    counts = [mine.numerators_KC.shape[1] for mine in scores]
+    if min(counts) < 2:
+        return Estimate(value, None, None, sum(counts))
+    drawn = [_draws([each for each in pair if each], seed + place) for place, pair in enumerate(pairs)]
+    low, high = _ends(np.mean(drawn, axis=0))
+    return Estimate(value, low, high, sum(counts))
+
+
+def _check_pair(tuned: Sums, base: Sums) -> None:
+    if tuned.denominators_KC.shape != base.denominators_KC.shape or not np.array_equal(
+        tuned.denominators_KC, base.denominators_KC
+    ):
+        raise ValueError("paired scores need the same items in the same order")
+
+
 def _interval(scores: Sequence[Sums], seed: int) -> tuple[float | None, float | None]:
     """Ends of the interval of the first score, or of the first minus the second."""
+    return _ends(_draws(scores, seed))
+
+
+def _draws(scores: Sequence[Sums], seed: int) -> Floats:
+    """(R,) the first score of each resample, or the first minus the second; NaN where a class is absent."""
     rng = np.random.default_rng(seed)
     count = scores[0].numerators_KC.shape[1]
     even = np.full(count, 1.0 / count)
@@ -120,7 +163,10 @@ def _interval(scores: Sequence[Sums], seed: int) -> tuple[float | None, float | 
         weights_RC = rng.multinomial(count, even, size=min(CHUNK, RESAMPLES - start)).astype(np.float64)
         first = scores[0].resampled(weights_RC)
         draws.append(first - scores[1].resampled(weights_RC) if len(scores) > 1 else first)
-    drawn = np.concatenate(draws)
+    return np.concatenate(draws)
+
+
+def _ends(drawn: Floats) -> tuple[float | None, float | None]:
     drawn = drawn[~np.isnan(drawn)]
     if drawn.size == 0:
         return None, None

@@ -20,7 +20,7 @@ from medmax_pipeline.models.admission import endpoint_lock
 from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.withdrawal import parameters
 
-SCORES_VERSION = "2"
+SCORES_VERSION = "3"
 """Raise when statistics or the columns of scores change."""
 BASE = "base"
 WEIGHTS_INPUTS = ("image_tokenizer", "text_tokenizer", "image_codes")

@@ -65,3 +65,35 @@ def curves(lines: Sequence[tuple[str, str, Curve]]) -> Markup:
         parts.append(tag("polyline", points=path, class_=f"curve {style}"))
         parts.append(tag("text", name, x=MARGIN + 90 * place, y=HEIGHT - 4, class_=style))
     return tag("svg", joined(parts), viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label="loss")
+
+
+def scatter(points: Sequence[tuple[float, float, float | None, float | None, str]], axis: str) -> Markup:
+    """Values with whiskers over a positive quantity, from zero, joined in its order.
+
+    Args:
+        points: quantity, value, ends of its interval, name.
+        axis: what the quantity is.
+    """
+    placed = sorted(points)
+    right = max((point[0] for point in placed), default=1.0) or 1.0
+    top = max((point[3] if point[3] is not None else point[1] for point in placed), default=1.0) or 1.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = MARGIN + (WIDTH - 2 * MARGIN) * x / right
+        return round(across, 1), round(MARGIN / 2 + (HEIGHT - 1.5 * MARGIN) * (1 - y / top), 1)
+
+    parts = []
+    for share in (0.0, 0.5, 1.0):
+        left, y = at(0, top * share)
+        parts.append(tag("line", x1=left, x2=WIDTH - MARGIN, y1=y, y2=y, class_="axis"))
+        parts.append(tag("text", f"{top * share:.1f}", x=left - 6, y=y + 4, text_anchor="end"))
+    line = " ".join(f"{x},{y}" for x, y in (at(point[0], point[1]) for point in placed))
+    parts.append(tag("polyline", points=line, class_="curve"))
+    for quantity, value, low, high, name in placed:
+        x, y = at(quantity, value)
+        if low is not None and high is not None:
+            parts.append(tag("line", x1=x, x2=x, y1=at(quantity, low)[1], y2=at(quantity, high)[1], class_="whisker"))
+        parts.append(tag("g", tag("title", f"{name}: {value:.1f}"), tag("circle", cx=x, cy=y, r=4, class_="dot")))
+        parts.append(tag("text", name, x=x, y=y - 10, text_anchor="middle"))
+    parts.append(tag("text", f"{right:,.0f} {axis}", x=WIDTH - MARGIN, y=HEIGHT - 4, text_anchor="end"))
+    return tag("svg", joined(parts), viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label=axis)

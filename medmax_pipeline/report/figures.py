@@ -16,8 +16,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from medmax_pipeline.errors import StoreError
+from medmax_pipeline.eval.averages import AVERAGE
+from medmax_pipeline.eval.leaderboard import Leaderboard, leaderboard, standing, trained
 from medmax_pipeline.eval.publish import read_scores
 from medmax_pipeline.eval.scores import Score
+from medmax_pipeline.eval.steps import BASE
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.lineage import closure
 from medmax_pipeline.manifest import Manifest
@@ -101,6 +104,7 @@ class Figures:
     sources: tuple[SourceFigures, ...]
     images: Station
     recipes: tuple[RecipeFigures, ...]
+    board: Leaderboard
     lineage: tuple[Ancestor, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -112,12 +116,14 @@ def collect(run: Run, recipes: Sequence[str], sources: Sequence[str]) -> Figures
     """Read the figures of a build out of the report's inputs."""
     inputs = run.inputs
     lineage = _ancestors(run)
+    made = [_recipe(inputs, name) for name in recipes]
     return Figures(
         sample=any(each.key == CORPUS for each in lineage),
         credentialed=any(artifact.manifest.credentialed for artifact in inputs.values()),
         sources=tuple(_source(inputs[f"{key}/samples"], inputs.get(f"{key}/curated"), key) for key in sources),
         images=station(inputs["image_codes"].manifest),
-        recipes=tuple(_recipe(inputs, name) for name in recipes),
+        recipes=tuple(made),
+        board=_board(inputs, made),
         lineage=lineage,
     )
 
@@ -160,6 +166,24 @@ def _recipe(inputs: Mapping[str, Artifact], name: str) -> RecipeFigures:
         losses=() if checkpoint.locked else read_losses(checkpoint.folder / METRICS),
         scores=() if scores.locked else tuple(read_scores(scores.folder)),
     )
+
+
+def _board(inputs: Mapping[str, Artifact], recipes: Sequence[RecipeFigures]) -> Leaderboard:
+    """The base as the first recipe's scores have it, each recipe, and the published models."""
+    lines, points = [], []
+    for place, recipe in enumerate(recipes):
+        manifest = inputs[f"scores/{recipe.recipe}"].manifest
+        origin = f"{manifest.key} {manifest.fingerprint[:DIGITS]}"
+        models = [recipe.recipe, *([BASE] if place == 0 and any(s.model == BASE for s in recipe.scores) else [])]
+        lines += [standing(model, recipe.scores, origin) for model in models]
+        shards = inputs[f"shards/{recipe.recipe}"].manifest
+        mixture = shards.params.get("mixture")
+        sequences = None if shards.locked else shards.counts.kept
+        points.append(
+            trained(recipe.recipe, mixture if isinstance(mixture, dict) else {}, sequences, recipe.scores, origin)
+        )
+    tasks = dict.fromkeys(s.task for recipe in recipes for s in recipe.scores if s.task != AVERAGE)
+    return leaderboard(lines, points, tuple(tasks))
 
 
 def read_losses(path: Path) -> tuple[LossPoint, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medmax_pipeline.eval.records import ItemRecord
+from medmax_pipeline.report.board import board_section, trained_section
 from medmax_pipeline.report.charts import curves
 from medmax_pipeline.report.figures import DIGITS, Figures, RecipeFigures
 from medmax_pipeline.report.funnel import Shown, funnel_section
@@ -45,6 +46,8 @@ def page(
     body = tag(
         "body",
         header(figures, title),
+        board_section(figures.board),
+        trained_section(figures.board.trained),
         *(scores_section(recipe) for recipe in figures.recipes),
         *(_training(recipe) for recipe in figures.recipes),
         _pictures(figures, galleries),

@@ -20,7 +20,11 @@ HEADERS = (
     "scored",
     "pictures",
     "always one answer",
+    "judge unreadable",
+    "leaked",
+    "without leaked",
 )
+NUMBERS = (4, 5, 6, 7, 8, 9, 10, 11, 12)
 
 
 # -- header -------------------------------------------------------------------------------------------------------
@@ -72,14 +76,18 @@ def _card(score: Score) -> Markup:
 
 def scores_section(recipe: RecipeFigures) -> Markup:
     """All scores of one recipe and, beside them, of the base."""
-    rows = [_score_row(score) for score in recipe.scores if score.status != "locked"]
+    known = [score for score in recipe.scores if score.status != "locked"]
+    rows = [_score_row(score) for score in known if not score.part]
+    parts = [_score_row(score) for score in known if score.part]
     return section(
         f"Scores of {recipe.recipe}",
         note(
             "Intervals resample pictures, not items, since items of one picture are no independent trials. Gains are "
-            "paired over the items that both models were scored on. Unscored items are in no mean."
+            "paired over the items that both models were scored on. Unscored items are in no mean. Leaked items are "
+            "those that curation found in training data; a dash says that nobody looked."
         ),
-        table(HEADERS, rows, numbers=(4, 5, 6, 7, 8, 9)),
+        tag("div", table(HEADERS, rows, numbers=NUMBERS), class_="wide"),
+        _by_part(parts),
         tag("details", tag("summary", "What each metric means"), tag("dl", *_meanings(recipe.scores))),
     )
 
@@ -96,8 +104,9 @@ def _score_row(score: Score) -> tuple[object, ...]:
     value: object = _value(score.value, score.share)
     if score.status == "unscored":
         value = tag("span", "unscored", title=score.reason)
+    task = score.task if not score.part else f"{score.task} {score.part}"
     return (
-        score.task,
+        f"{task} ({score.tasks})" if score.tasks else task,
         score.model,
         tag("strong", score.metric) if score.headline else score.metric,
         drawn,
@@ -107,7 +116,23 @@ def _score_row(score: Score) -> tuple[object, ...]:
         f"{score.n_scored}/{score.n}",
         score.clusters,
         _value(score.majority, score.share),
+        score.unreadable or "",
+        UNKNOWN if score.leaked is None else score.leaked,
+        _clean(score),
     )
+
+
+def _clean(score: Score) -> object:
+    """The value over items that curation did not find in training data."""
+    if not score.leaked:
+        return ""
+    return joined([_value(score.clean, score.share), " ", _range(score.clean_low, score.clean_high, score.share)])
+
+
+def _by_part(rows: list[tuple[object, ...]]) -> Markup:
+    if not rows:
+        return Markup("")
+    return tag("details", tag("summary", "By question type and group"), table(HEADERS, rows, numbers=NUMBERS))
 
 
 def _meanings(scores: Iterable[Score]) -> list[Markup]:

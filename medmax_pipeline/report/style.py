@@ -43,6 +43,8 @@ polyline.image-loss { stroke: var(--orange); }
 text.text-loss { fill: var(--blue); }
 text.image-loss { fill: var(--orange); }
 details { margin-top: 12px; }
+.wide { overflow-x: auto; }
+.curve:not(.text-loss):not(.image-loss) { stroke: var(--blue); }
 .left-out { margin: 8px 0; overflow-wrap: anywhere; }
 .left-out img { float: left; margin: 0 8px 4px 0; max-width: 64px; }
 .left-out::after { content: ""; display: block; clear: both; }
