@@ -36,7 +36,7 @@ _HEDGE = re.compile(
 _STATED_YES_NO = re.compile(r"\banswer\b\W*(?:(?:is|would be|should be)\W*)?(yes|no)\b")
 
 _BARE = re.compile(r"[\W_]*([A-Za-z])[\W_]*")
-_LEADING = re.compile(r"[\W_]*([A-Ja-j])\s*[:.)\]](?=[\s*\"'(]|[^\W\d_]{2}|$)")
+_LEADING = re.compile(r"[\W_]*(?:([A-Ja-j])\s*[:.)\]](?=[\s*\"'(]|[^\W\d_]{2}|$)|([A-J])[ \t]*[,\n])")
 _OPENING = re.compile(r"[\W_]*([A-J])\b[\W_]*(?=\S)")
 _STATED = re.compile(
     r"\b(?:[Aa]nswer|[Oo]ption|[Cc]hoice|ANSWER|OPTION|CHOICE)\b(?:\s+(?:is|would be|should be)\b)?[\s:=*\"'(\[]*"
@@ -103,46 +103,60 @@ def read_choice(reply: str, options: Sequence[str] = ()) -> Reading:
         return _one({bare.group(1).upper(), *same}, letters)
     if same:
         return _one(set(same), letters)
-    opening = _OPENING.match(text)
-    if opening and _says(text[opening.end() :], opening.group(1), options):
-        return Reading(opening.group(1))
+    opening = [(match.group(1), match.end()) for match in [_OPENING.match(text)] if match]
+    whole = [letter for letter, end in _named(text) or opening if _says(text[end:], letter, options)]
+    if whole:
+        return _one(set(whole), letters)
     if any(first != second for first, second in _SEVERAL.findall(text if len(text) > 16 else text.upper())):
         return Reading(None, AMBIGUOUS)
     return _by_letter(text, letters, options) or _by_text(text, letters, options)
 
 
+def _named(text: str) -> list[tuple[str, int]]:
+    """Letters in statements, else before the text, with the places where they end."""
+    stated = [(next(filter(None, match.groups())).upper(), match.end()) for match in _STATED.finditer(text)]
+    leading = _LEADING.match(text)
+    return stated or ([((leading.group(1) or leading.group(2)).upper(), leading.end())] if leading else [])
+
+
 def _by_letter(text: str, letters: str, options: Sequence[str]) -> Reading | None:
     """The letter named in a statement, else before the text, else standing alone; None where there is none."""
-    stated = list(_STATED.finditer(text))
-    leading = _LEADING.match(text)
-    found = [(next(filter(None, match.groups())).upper(), match.end()) for match in stated]
-    if not found and leading:
-        found = [(leading.group(1).upper(), leading.end())]
-    if not found:
-        found = [(match.group(1), match.end()) for match in _STANDING.finditer(text)]
-    if not found:
+    found = _named(text)
+    alone = [] if found else [(match.group(1), match.end()) for match in _STANDING.finditer(text)]
+    if not found and not alone:
         return None
-    for letter, end in found:
-        others = [each for each in _begun(text[end:], letters, options) if each != letter]
-        if others and letter not in _begun(text[end:], letters, options):
+    said = {letter for letter, _ in found or alone}
+    for letter, end in found or alone:
+        begun = _begun(text[end:], letters, options)
+        if begun and letter not in begun:
             return Reading(None, AMBIGUOUS)  # the letter of one option before the text of another
-    return _one({letter for letter, _ in found}, letters)
+    texts = _meant(_words(text), letters, options) if alone else _begun(text, letters, options)
+    if texts and not said & texts:
+        return Reading(None, AMBIGUOUS)  # `C. difficile` is no choice of C
+    if alone and any(map(_NEGATION.fullmatch, _words(text))):
+        return Reading(None, UNREADABLE)
+    return _one(said, letters)
 
 
 def _by_text(text: str, letters: str, options: Sequence[str]) -> Reading:
-    """The one option whose words stand in the reply; of one inside another that stands there too, the longer."""
+    """The one option whose words stand in the reply, unless something else is negated."""
     spoken = _words(text)
+    meant = _meant(spoken, letters, options)
+    chosen = {word for letter in meant for word in _words(options[letters.index(letter)])}
+    if not meant or any(_NEGATION.fullmatch(word) for word in spoken if word not in chosen):
+        return Reading(None, UNREADABLE)
+    return _one(meant, letters)
+
+
+def _meant(spoken: list[str], letters: str, options: Sequence[str]) -> set[str]:
+    """Letters of the options whose words stand in the reply; of one inside another that does too, the longer."""
     inside = [(letter, _words(option)) for letter, option in zip(letters, options, strict=False)]
     there = [(letter, option) for letter, option in inside if option and _holds(spoken, option)]
-    meant = {
+    return {
         letter
         for letter, option in there
         if not any(len(longer) > len(option) and _holds(longer, option) for _, longer in there)
     }
-    chosen = [word for letter, option in there if letter in meant for word in option]
-    if meant and any(_NEGATION.fullmatch(word) for word in spoken if word not in chosen):
-        return Reading(None, UNREADABLE)
-    return _one(meant, letters) if meant else Reading(None, UNREADABLE)
 
 
 def _one(said: set[str], letters: str) -> Reading:
@@ -157,11 +171,12 @@ def _says(rest: str, letter: str, options: Sequence[str]) -> bool:
     return place < len(options) and _words(rest) == _words(options[place])
 
 
-def _begun(rest: str, letters: str, options: Sequence[str]) -> list[str]:
-    """Letters of the options with whose words `rest` begins."""
+def _begun(rest: str, letters: str, options: Sequence[str]) -> set[str]:
+    """Letters of the options with whose words `rest` begins; of several, the longest."""
     spoken = _words(rest)
     pairs = [(letter, _words(option)) for letter, option in zip(letters, options, strict=False)]
-    return [letter for letter, option in pairs if option and spoken[: len(option)] == option]
+    found = [(len(option), letter) for letter, option in pairs if option and spoken[: len(option)] == option]
+    return {letter for size, letter in found if size == max(found)[0]}
 
 
 def _holds(words: list[str], part: list[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 LUNG = ("Liver", "Lung", "Lung cancer", "Spleen")
+GERMS = ("C. difficile", "E. coli", "S. aureus")
 TEAR = ("Meniscal tear", "Tear", "Hepatitis B and C", "No abnormality")
 
 
@@ -110,6 +111,8 @@ MCQ = (
     _mcq("B", "B: Liver", "wrong", "wrong"),  # the letter of one option, the text of another
     _mcq("B", "I think it is B", "right", "wrong"),
     _mcq("B", "B is correct", "right", "wrong"),
+    _mcq("B", "B, because there is no lesion", "right", "wrong"),
+    _mcq("B", "B\nExplanation: A is too large.", "right", "wrong"),
     _mcq("A", "A lesion is seen", "wrong", "wrong"),  # an article
     _mcq("A", "A", "right", "right"),
     _mcq("E", "E", "-", "right"),  # beyond the options
@@ -123,6 +126,15 @@ MCQ = (
     _mcq("C", "C: Hepatitis B and C", "right", "wrong", TEAR),
     _mcq("C", "Hepatitis B and C", "right", "wrong", TEAR),
     _mcq("D", "No abnormality", "right", "wrong", TEAR),
+    _mcq("C", "The answer is C: Hepatitis B and C", "right", "wrong", TEAR),
+    _mcq("B", "B: Lung cancer", "wrong", "wrong"),  # begins with B's text, and goes on to be C's
+    _mcq("B", "The answer is not B", "wrong", "wrong"),
+    _mcq("B", "Not B.", "wrong", "wrong"),
+    _mcq("B", "B - lung", "right", "wrong"),
+    _mcq("B", "B or the liver", "wrong", "wrong"),
+    _mcq("A", "C. difficile", "right", "wrong", GERMS),
+    _mcq("C", "C. difficile is seen", "wrong", "wrong", GERMS),  # no choice of C
+    _mcq("A", "It is C. difficile", "wrong", "wrong", GERMS),
     _mcq("B", "B", "right", "right", ()),
     _mcq("B", "Lung", "wrong", "wrong", ()),  # options are not known
 )
