@@ -49,25 +49,7 @@ def captions_step(sources: Sequence[str], curation: Curation, endpoints: Mapping
     needs = [need for source in looked_at for need in _needs(curation, source)]
 
     def run(ctx: Run) -> Outcome:
-        from medmax_pipeline.curation.captions import Asked, CaptionJudge, make_captions
-        from medmax_pipeline.ledger import Ledger
-        from medmax_pipeline.models.endpoint import open_chat
-        from medmax_pipeline.models.replies_cache import REPLIES
-
-        if endpoint is None or not on:
-            return make_captions(ctx, looked_at, {}, None)
-        chat = open_chat(endpoint, ctx.store / REPLIES, ctx.log)
-        if isinstance(chat, Lock):
-            raise ConfigError(f"{CAPTIONS}: {chat.reason} {chat.cure}")
-        asked = {
-            source: Asked(
-                ctx.inputs[f"{source}/samples"].folder, decisions(ctx, source, curation, _before(curation, source))
-            )
-            for source in looked_at
-            if not any(ctx.inputs[need.key].locked for need in _needs(curation, source))
-        }
-        told_again = Ledger(ctx.store, CAPTIONS, ctx.landing).counter(CAPTIONS)  # read only: any build's name will do
-        return make_captions(ctx, looked_at, asked, CaptionJudge(chat, prompt, 1 + told_again))
+        return _run(ctx, looked_at, curation, endpoint if on else None)
 
     def lock(landing: Path) -> Lock | None:
         from medmax_pipeline.models.admission import endpoint_lock
@@ -99,6 +81,30 @@ def captions_step(sources: Sequence[str], curation: Curation, endpoints: Mapping
         description="Captions that say nothing of a picture, as a language model reads them; those that nobody could "
         "judge are quarantined by name.",
     )
+
+
+def _run(ctx: Run, looked_at: Sequence[str], curation: Curation, endpoint: Endpoint | None) -> Outcome:
+    """Judge the captions of the sources that are not locked; None of an endpoint: the decision is off."""
+    from medmax_pipeline.curation.captions import Asked, CaptionJudge, make_captions
+    from medmax_pipeline.ledger import Ledger
+    from medmax_pipeline.models.endpoint import open_chat
+    from medmax_pipeline.models.replies_cache import REPLIES
+
+    if endpoint is None:
+        return make_captions(ctx, looked_at, {}, None)
+    chat = open_chat(endpoint, ctx.store / REPLIES, ctx.log)
+    if isinstance(chat, Lock):
+        raise ConfigError(f"{CAPTIONS}: {chat.reason} {chat.cure}")
+    asked = {
+        source: Asked(
+            ctx.inputs[f"{source}/samples"].folder, decisions(ctx, source, curation, _before(curation, source))
+        )
+        for source in looked_at
+        if not any(ctx.inputs[need.key].locked for need in _needs(curation, source))
+    }
+    told_again = Ledger(ctx.store, CAPTIONS, ctx.landing).counter(CAPTIONS)  # read only: any build's name will do
+    judge = CaptionJudge(chat, read_caption_prompt(curation.captions_prompt), 1 + told_again)
+    return make_captions(ctx, looked_at, asked, judge)
 
 
 def _before(curation: Curation, source: str) -> tuple[str, ...]:
