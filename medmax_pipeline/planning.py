@@ -95,9 +95,9 @@ def _waiting(ledger: Ledger, step: Step, planned: dict[str, Planned], transitive
         if above is not None and above.action == "locked":
             origin = above.reason if " is locked: " in above.reason else f"{key} is locked: {above.reason}"
             return Planned(step.key, "locked", origin, "", above.cure)
-    own = step.lock(ledger.landing) if step.lock is not None and step.fetch is None else None
+    own = step.lock(ledger.landing) if step.lock is not None and step.external is None else None
     if own is not None:  # a key to set is better known before the hours that its inputs take
-        return Planned(step.key, "locked", own.reason, "", own.cure)
+        return Planned(step.key, "locked", own.reason, "", own.cure)  # what files lack, an input may still bring
     first = next((key for key in (*waits, *missing) if transitive and planned[key].waits), (missing or waits)[0])
     reason = f"{first} runs first" if transitive else f"{first} is not published"
     return Planned(step.key, "after", reason, "")
