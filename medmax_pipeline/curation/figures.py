@@ -199,6 +199,12 @@ def _only(table: pa.Table, images: set[str]) -> pa.Table:
     return table.filter(pa.array([image in images for image in table["image_id"].to_pylist()], pa.bool_()))
 
 
+def seen_by_anybody(samples: Iterable[Shown], scores: Mapping[str, float]) -> dict[str, float]:
+    """The scores of pictures that no credentialed sample shows."""
+    hidden = {image for sample in samples if sample.credentialed for image in sample.images}
+    return {image: score for image, score in scores.items() if image not in hidden}
+
+
 def _draw(
     ctx: Run,
     folders: Mapping[str, Path],
@@ -208,8 +214,7 @@ def _draw(
 ) -> None:
     from medmax_pipeline.curation import figure_sheets
 
-    hidden = {image for found in shown.values() for one in found if one.credentialed for image in one.images}
-    open_to_see = {image: score for image, score in scores.items() if image not in hidden}
+    open_to_see = seen_by_anybody([one for found in shown.values() for one in found], scores)
     with ImageReader(ctx.landing, [folder / IMAGES for folder in folders.values()]) as reader:
         sheets: dict[str, Any] = figure_sheets.drawn(reader, open_to_see, list(scores.values()), threshold)
     for name, data in sheets.items():

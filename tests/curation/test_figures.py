@@ -18,7 +18,7 @@ from medmax_pipeline.config import Curation, Weights
 from medmax_pipeline.curation import figure_sheets
 from medmax_pipeline.curation.figure_prompts import PROMPTS, prompts_named
 from medmax_pipeline.curation.figure_scores import Job, Scorer, run_job
-from medmax_pipeline.curation.figures import BINS, SCORE_SCHEMA, Shown, distribution, verdicts
+from medmax_pipeline.curation.figures import BINS, SCORE_SCHEMA, Shown, distribution, seen_by_anybody, verdicts
 from medmax_pipeline.curation.planted_charts import charts_missed
 from medmax_pipeline.curation.steps import curated_step, figure_sources, figures_step
 from medmax_pipeline.errors import ConfigError, LaunchError
@@ -165,6 +165,11 @@ def test_one_figure_among_several_pictures_is_enough_and_the_threshold_itself_is
     samples = [Shown("a", ("x", "y"), False), Shown("b", ("x",), False), Shown("c", ("z",), False)]
     found = list(verdicts(samples, {"x": 0.5, "y": 0.6}, 0.5))
     assert [(row["sample_id"], row["image_id"]) for row in found] == [("a", "y")]
+
+
+def test_a_picture_of_any_credentialed_sample_is_on_no_sheet() -> None:
+    samples = [Shown("a", ("x", "y"), False), Shown("b", ("y",), True)]
+    assert seen_by_anybody(samples, {"x": 0.1, "y": 0.2}) == {"x": 0.1}
 
 
 def test_bars_hold_every_score_the_ends_too() -> None:
