@@ -20,8 +20,10 @@ from medmax_pipeline.models.reply_json import NotJson, read_object
 if TYPE_CHECKING:
     import httpx2
 
-MOST_BYTES: Final = 4 << 20
-"""Of an answer; ours, some hundred times the longest reply that a step asks for."""
+BYTES_A_TOKEN: Final = 64
+BYTES_BESIDE: Final = 1 << 16
+"""An answer is read up to so many bytes for each token it may have, and so many more. Ours: text has about four bytes a
+token, six times as many where JSON spells every letter as a number."""
 DETAIL: Final = 200
 """Characters of a server's complaint that are kept."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -92,17 +94,18 @@ def send(
     Args:
         client: of `connected`.
         address: everything before `/chat/completions`.
-        payload: the request's JSON.
+        payload: the request's JSON; its `max_tokens` bounds what is read.
         timeout_s: seconds for the whole answer, and for each silence in it.
     """
     import httpx2
 
     ends = time.monotonic() + timeout_s
+    most = BYTES_BESIDE + BYTES_A_TOKEN * int(payload["max_tokens"])
     url = f"{address.url.rstrip('/')}/chat/completions"
     head = {"Content-Type": "application/json"}
     try:
         with client.stream("POST", url, content=canonical(payload), headers=head) as response:
-            body = _read(response, ends)
+            body = _read(response, ends, most)
             if not isinstance(body, bytes):
                 return body
             return _outcome(response, body, address.key)
@@ -114,15 +117,15 @@ def send(
         return Again("cut_off", billed=True)
 
 
-def _read(response: httpx2.Response, ends: float) -> bytes | Again | Stop:
+def _read(response: httpx2.Response, ends: float, most: int) -> bytes | Again | Stop:
     """The bytes of an answer, within its limits; they are asked for, and taken, uncompressed."""
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         return Again("malformed", billed=True)
     pieces, size = [], 0
     for piece in response.iter_raw():
         size += len(piece)
-        if size > MOST_BYTES:
-            return Stop("too_large", f"more than {MOST_BYTES} bytes", billed=response.is_success)
+        if size > most:
+            return Stop("too_large", f"more than {most} bytes", billed=response.is_success)
         if time.monotonic() > ends:
             return Again("timed_out", billed=True)
         pieces.append(piece)

@@ -8,6 +8,7 @@ who is asked belongs to `endpoint.py`.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +54,10 @@ class Purse:
         if not self._path.exists():
             return 0.0
         value = read_json(self._path)
-        if not isinstance(value, dict) or not isinstance(value.get("usd"), int | float):
+        spent = value.get("usd") if isinstance(value, dict) else None
+        if not isinstance(spent, int | float) or not 0 <= spent < math.inf:  # a NaN would let everything pass
             raise StoreError(f"{self._path}: expected the USD spent so far. Write them there, or remove the file.")
-        return float(value["usd"])
+        return float(spent)
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -192,7 +192,7 @@ MISBEHAVING = {
     "cut off": (Fault(part="odd", text=KEEP, finish="length"), "caption_reply_cut"),
     "500": (Fault(part="odd", status=500), "caption_answered_500"),
     "cuts the line": (Fault(part="odd", cut=20), "caption_cut_off"),
-    "huge": (Fault(part="odd", text=KEEP + " " * (5 << 20)), "caption_too_large"),
+    "huge": (Fault(part="odd", text=KEEP + " " * (1 << 18)), "caption_too_large"),
 }
 
 

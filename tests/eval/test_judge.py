@@ -230,7 +230,7 @@ MISBEHAVING = {
     "wrong JSON": Fault(part="odd", body=b'{"verdict": "Correctness: 1"}'),
     "no JSON": Fault(part="odd", body=b"Correctness: 1"),
     "two verdicts": Fault(part="odd", text="Correctness: 1\nCorrectness: 0"),
-    "huge": Fault(part="odd", text="Correctness: 1\n" + "x" * (5 << 20)),
+    "huge": Fault(part="odd", text="Correctness: 1\n" + "x" * (1 << 18)),
     "another type": Fault(part="odd", content_type="text/html", text="Correctness: 1"),
     "refusal": Fault(part="odd", message={"role": "assistant", "content": "Correctness: 1", "refusal": "no"}),
 }

@@ -246,7 +246,7 @@ def test_a_request_that_is_refused_keeps_the_servers_words_but_no_key(server: Ch
 
 
 def test_a_huge_answer_is_refused_and_not_paid_for_again(server: ChatServer, tmp_path: Path) -> None:
-    server.faults = [Fault(body=b'{"choices": ["' + b"a" * (5 << 20) + b'"]}')]
+    server.faults = [Fault(body=b'{"choices": ["' + b"a" * (1 << 18) + b'"]}')]
     for _ in range(2):
         assert texts(all_of(opened(endpoint(server), tmp_path), questions(1))) == ["too_large"]
     assert len(server.seen) == 1
