@@ -19,6 +19,7 @@ KINDS: Mapping[str, set[str]] = {
     "raw": {"file"},
     "samples": {"parquet"},
     "curated": {"parquet"},
+    "funnel": {"parquet"},
     "shards": {"webdataset"},
     "checkpoint": {"pytorch", "huggingface"},
     "base_model": {"pytorch", "huggingface"},
