@@ -221,6 +221,22 @@ def _told(found: Iterable[Mapping[str, object]]) -> int:
     return bad
 
 
+def leakage(arguments: argparse.Namespace) -> int:
+    """Pictures of one folder that another shows, changed or not; exit 1 where there are any."""
+    from medmax_pipeline.curation.standalone import compare
+
+    answer = compare(arguments.train, arguments.eval)
+    for item in answer.refused:
+        print(f"{item.file}: {item.reason}", file=sys.stderr)
+    if arguments.json:
+        print(json.dumps(answer.pairs, indent=1))
+    else:
+        for pair in answer.pairs:
+            print(f"{pair['train']} shows {pair['eval']} ({pair['how']} {pair['change']}, {pair['measure']:.2f})")
+        print(f"{len(answer.pairs)} pairs, {len(answer.refused)} files not looked at.")
+    return 1 if answer.pairs else 0
+
+
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "plan": (plan, True),
     "lineage": (lineage, True),
@@ -231,6 +247,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "retry": (retry, True),
     "results": (results, False),
     "export": (export, False),
+    "leakage": (leakage, True),
     "eval": (cli_eval.evaluation, False),
     "encode": (encode, False),
     "decode": (decode, False),
@@ -248,6 +265,11 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if name in ("encode", "decode"):
             _add_codes(command, name)
+            continue
+        if name == "leakage":
+            command.add_argument("train", type=Path, help="folder of training pictures: files, archives or shards")
+            command.add_argument("eval", type=Path, help="folder of evaluation pictures")
+            command.add_argument("--json", action="store_true", help="a list of pairs")
             continue
         if name == "eval":
             cli_eval.add_arguments(command)

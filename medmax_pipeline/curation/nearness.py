@@ -6,7 +6,7 @@ each other belongs to `confirm.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,8 +17,8 @@ from medmax_pipeline.config import Nearness
 from medmax_pipeline.curation.confirm import COARSE, FINE, Floats, Registered, refine, register
 from medmax_pipeline.curation.greys import Grey, Greys
 
-BATCH_PAIRS: Final = 128
-"""Pairs registered at a time, some 60 MB."""
+BATCH_PAIRS: Final = {COARSE: 32, FINE: 8}
+"""Pairs registered at a time: what stays in a processor's cache."""
 FINE_FROM_PX: Final = 128
 """Shorter side from which both pictures of a pair have something to show at `confirm.FINE`."""
 PLAIN: Final = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -84,14 +84,14 @@ class Nearer:
         pairs = len(first)
         self.coarse.fill(self._order({*first, *second}))
         maps, detail, tone = starts.astype(np.float32), np.zeros(pairs, np.float32), np.ones(pairs, np.float32)
-        for at in range(0, pairs, BATCH_PAIRS):
-            here = np.arange(at, min(at + BATCH_PAIRS, pairs))
+        for here in _batches(np.arange(pairs), COARSE):
             found = self._look(self.coarse, register, here, first, second, maps, negative)
             maps[here], detail[here], tone[here] = found
-        again = np.flatnonzero((detail >= self._limits.alike_detail) & (np.asarray(short) >= FINE_FROM_PX))
+        limits = self._limits
+        open_still = (detail >= limits.copy_detail) & ((detail < limits.strict_detail) | (tone > limits.strict_tone))
+        again = np.flatnonzero(open_still & (np.asarray(short) >= FINE_FROM_PX))
         self.fine.fill(self._order({name for at in again.tolist() for name in (first[at], second[at])}))
-        for start in range(0, len(again), BATCH_PAIRS):
-            here = again[start : start + BATCH_PAIRS]
+        for here in _batches(again, FINE):
             _, fine, finer = self._look(self.fine, refine, here, first, second, maps, negative)
             detail[here], tone[here] = np.minimum(detail[here], fine), np.minimum(tone[here], finer)
         return self._verdicts(detail, tone)
@@ -116,3 +116,8 @@ class Nearer:
         copy = (detail >= limits.copy_detail) & (tone <= limits.copy_tone)
         strict = (detail >= limits.strict_detail) & (tone <= limits.strict_tone)
         return Judged(detail, tone, copy, strict, (detail >= limits.alike_detail) & ~strict)
+
+
+def _batches(places: npt.NDArray[np.int64], side: int) -> Iterator[npt.NDArray[np.int64]]:
+    for start in range(0, len(places), BATCH_PAIRS[side]):
+        yield places[start : start + BATCH_PAIRS[side]]

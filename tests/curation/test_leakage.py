@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from medmax_pipeline.curation.leakage import EvaluationPictures, collect, find_leaks, plant
-from medmax_pipeline.errors import MedmaxError
-from medmax_pipeline.files import sha256_bytes
-from medmax_pipeline.ingest.images import probe
+from medmax_pipeline.curation.evaluated import Hits, find_evaluated
+from medmax_pipeline.curation.leakage import collect, find_leaks
 from tests.curation.published import publish, sample
-from tests.ingest.landings import picture
 
 
 def test_a_picture_of_another_sources_evaluation_set_is_found(tmp_path: Path) -> None:
@@ -24,6 +19,8 @@ def test_a_picture_of_another_sources_evaluation_set_is_found(tmp_path: Path) ->
         "image_id": "q",
         "eval_source": "two",
         "eval_image": "q",
+        "measure": 1.0,
+        "change": "",
     }
 
 
@@ -44,28 +41,32 @@ def test_evaluation_samples_are_no_leaks_and_clean_training_is_left_alone(tmp_pa
     assert find_leaks(both, collect({"one": both})) == []
 
 
-def known(*pictures: bytes) -> EvaluationPictures:
-    found = EvaluationPictures()
-    for data in pictures:
-        seen = probe(data)
-        found.add("two", seen.image_id, seen.pixel_digest)
-    return found
+def test_a_changed_copy_counts_as_the_evaluation_picture_it_comes_nearest_to(tmp_path: Path) -> None:
+    both = publish(tmp_path / "one", [sample("a", "p"), sample("b", "q", split="eval"), sample("c", "r", split="eval")])
+    pictures = collect({"one": both})
+    pictures.add_near("p", "q", 0.9, "cut")
+    pictures.add_near("p", "r", 0.99, "turned")
+    pictures.add_near("p", "q", 0.95, "cut")
+    (leak,) = find_leaks(both, pictures)
+    assert (leak["reason"], leak["eval_image"], leak["measure"], leak["change"]) == ("leak_near", "r", 0.99, "turned")
 
 
-def test_planted_copies_are_found_as_bytes_and_as_png() -> None:
-    files = {sha256_bytes(data): data for data in (picture(1, "JPEG"), picture(2), picture(3, "GIF"))}
-    planted = plant(known(*files.values()), files, files.__getitem__)
-    assert (planted.same_bytes, planted.re_encoded, planted.found, planted.deep) == (3, 3, 6, 0)
-    assert planted.recall == 1.0
+def test_evaluation_items_of_a_leaked_picture_are_named_with_their_question(tmp_path: Path) -> None:
+    train = publish(tmp_path / "one", [sample("a", "q", said="A knee with a fracture.")])
+    test = publish(tmp_path / "two", [sample("c", "q", split="eval", source="two", said="a Knee, with a fracture")])
+    folders = {"one": train, "two": test}
+    pictures = collect(folders)
+    hits = Hits()
+    hits.add({source: find_leaks(folder, pictures) for source, folder in folders.items()}, pictures.pixels())
+    hits.read_texts(train)
+    found = find_evaluated(folders, hits)
+    (item,) = found.items
+    assert (item["source"], item["train_source"], item["reason"]) == ("two", "one", "leak_same_file")
+    assert (item["question"], item["question_measure"]) == ("same question and answer", 1.0)
+    (row,) = found.table
+    assert (row["benchmark"], row["items"], row["of_items"], row["same_file"], row["questions"]) == ("two", 1, 1, 1, 1)
 
 
-def test_a_search_that_misses_a_planted_copy_is_an_error() -> None:
-    data = picture(1, "JPEG")
-    blind = EvaluationPictures()
-    blind.add("two", sha256_bytes(data), "not the digest of its pixels")
-    with pytest.raises(MedmaxError, match=r"1 of 2 planted copies were not found, the first is \w+ as PNG"):
-        plant(blind, [sha256_bytes(data)], {sha256_bytes(data): data}.__getitem__)
-
-
-def test_recall_of_nothing_is_unknown_and_not_one() -> None:
-    assert plant(EvaluationPictures(), [], lambda image_id: b"").recall is None
+def test_an_item_whose_picture_is_not_in_training_is_left_out(tmp_path: Path) -> None:
+    both = publish(tmp_path / "one", [sample("a", "p"), sample("b", "q", split="eval")])
+    assert find_evaluated({"one": both}, Hits()).items == []
