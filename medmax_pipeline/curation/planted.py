@@ -21,13 +21,13 @@ from PIL import Image, ImageEnhance, ImageOps
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.ingest.images import opened_flat
 
-PLANTED_A_SOURCE: Final = 4
+PLANTED_A_SOURCE: Final = 2
 """Ours: evaluation pictures of each source that are planted, the first by image id."""
-DECOYS: Final = 48
+DECOYS: Final = 32
 """Ours: evaluation pictures that are bent, spread evenly over all."""
 ACCUSED_MOST: Final = 0.001
 """Share of unrelated training pictures that may be accused."""
-LEAST_SIDE_PX: Final = 48
+LEAST_SIDE_PX: Final = 96
 """Smaller pictures are not planted: half of one shows nothing."""
 BEND: Final = 0.06
 """Share of the side by which a decoy is bent at most: as much as two patients differ, and no affine map undoes it."""
@@ -94,15 +94,15 @@ def _border(image: Image.Image, chance: random.Random) -> bytes:
 
 KINDS: Final[Mapping[str, Kind]] = {
     "same pixels": Kind(1.0, lambda image, chance: _png(image)),
-    "crop": Kind(0.8, _crop),
-    "half the size": Kind(0.8, _scaled(0.5)),
+    "crop": Kind(0.75, _crop),
+    "half the size": Kind(0.7, _scaled(0.5)),
     "twice the size": Kind(0.9, _scaled(2.0)),
     "JPEG quality 40": Kind(0.9, _jpeg),
     "brightness": Kind(0.8, _brightness),
     "contrast": Kind(0.9, _contrast),
     "grey or colour": Kind(0.9, _colour),
-    "rotation": Kind(0.8, _turn),
-    "border": Kind(0.8, _border),
+    "rotation": Kind(0.7, _turn),
+    "border": Kind(0.7, _border),
     "flip": Kind(0.9, lambda image, chance: _png(ImageOps.mirror(image))),
 }
 """Crop: 5 to 15 % off either side, anywhere. Brightness: 0.75 to 1.2 times; contrast: 0.75 to 1.3. Rotation: 1 to 3
