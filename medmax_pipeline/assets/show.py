@@ -168,7 +168,11 @@ def _originals(artifact: Artifact, landing: Path) -> Iterator[tuple[str, dg.Meta
 def _pictures(artifact: Artifact) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """Pictures a step left below `log/`, and the first few an evaluation drew."""
     key = artifact.manifest.key
-    if artifact.manifest.credentialed and not key.startswith("checkpoint/") and not key.endswith("/curated"):
+    if (
+        artifact.manifest.credentialed
+        and not key.startswith("checkpoint/")
+        and not key.endswith(("/curated", "leakage"))
+    ):
         return  # what curation leaves in log/ shows open samples alone
     for path in sorted((artifact.folder / "log").glob("*.png")):
         yield path.stem, dg.MetadataValue.md(f"![{path.stem}]({inline(path)})")
