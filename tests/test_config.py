@@ -51,7 +51,7 @@ def test_a_build_that_says_something_wrong_is_refused(
 
 def test_several_faults_are_told_at_once(project: Path, tmp_path: Path) -> None:
     path = changed(
-        project, tmp_path, '[curation]\nduplicates = "exact"', '[curation]\none = 1\ntwo = 2\nduplicates = "maybe"'
+        project, tmp_path, '[curation]\nduplicates = "near"', '[curation]\none = 1\ntwo = 2\nduplicates = "maybe"'
     )
     with pytest.raises(ConfigError) as error:
         config.load(path)
