@@ -75,7 +75,8 @@ def beside_models(build: Build) -> Beside:
     judge = build.endpoints[build.evaluation.judge] if build.evaluation.judge else None
     model = build.similarity_model
     shipped = model is not None and model.kind == "sample"
-    return Beside(judge=judge, similarity=SHIPPED_SIMILARITY if shipped else model.name if model else "")
+    name = SHIPPED_SIMILARITY if shipped else model.name if model else ""
+    return Beside(judge=judge, similarity=name, leakage=build.curation.leakage != "off")
 
 
 def _weights(build: Build, trained: Sequence[str]) -> Iterator[Step]:

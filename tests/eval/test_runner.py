@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+import medmax_pipeline.sample
 from medmax_pipeline.arrow import samples_to_table
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.eval.__main__ import main
 from medmax_pipeline.eval.engine import Engine
 from medmax_pipeline.eval.items import as_items
-from medmax_pipeline.eval.job import Job, read_job
+from medmax_pipeline.eval.job import Job, SimilarityJob, read_job
 from medmax_pipeline.eval.journal import Journal
 from medmax_pipeline.eval.records import ITEMS, ItemRecord, read_records
 from medmax_pipeline.eval.runner import JOURNAL, run_job
 from medmax_pipeline.eval.tasks import TASKS, task
 from medmax_pipeline.files import sha256_file, write_json, write_table
 from medmax_pipeline.tokens.store import CodeStore
-from tests.eval.conftest import CAPTIONED, CLOSED, CODES, World, sample
+from tests.eval.conftest import CAPTIONED, CLOSED, CODES, JUDGE, World, sample
 
 ALL = ("vqa_rad/closed", "image_captioning/pmc_oa", "image_generation/pmc_oa")
 
@@ -137,20 +136,67 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(
             assert (tmp_path / "out" / key / path.relative_to(whole / key)).read_bytes() == path.read_bytes()
 
 
-def test_a_process_killed_at_any_moment_is_resumed_to_equal_records(world: World, whole: Path, tmp_path: Path) -> None:
-    key = "image_generation/pmc_oa"
-    write_json(tmp_path / "job.json", world.job(tmp_path, key).to_json())
-    command = [sys.executable, "-m", "medmax_pipeline.eval", str(tmp_path / "job.json")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    journal = tmp_path / "work" / key / JOURNAL
-    deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 1) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    run_job(read_job(tmp_path / "job.json"), quiet)
-    assert sha256_file(tmp_path / "out" / key / ITEMS) == sha256_file(whole / key / ITEMS)
+SUITE = ("vqa_rad/closed", "vqa_rad/open", "image_generation/pmc_oa")
+WEIGHTS = Path(medmax_pipeline.sample.__file__).parent / "weights" / "similarity"
+SIMILARITY = SimilarityJob(name="sample_similarity", folder=str(WEIGHTS))
+
+
+def whole_suite(world: World, at: Path, tasks: tuple[str, ...] = SUITE) -> Job:
+    """A small suite of three families, with a judge and a similarity model."""
+    return replace(world.job(at, *tasks, limit=3, judge=JUDGE), similarity=SIMILARITY)
+
+
+def files_of(out: Path) -> dict[str, str]:
+    """Digests of all that a run laid out but its timings."""
+    paths = [path for path in out.rglob("*") if path.is_file() and path.parent.name != "log"]
+    return {str(path.relative_to(out)): sha256_file(path) for path in sorted(paths)}
+
+
+def run_and_kill(world: World, at: Path, first: int, last: int) -> None:
+    """Runs killed at random points and then ended, one a seed, against one that was left alone."""
+    for name in ("undisturbed", *map(str, range(first, last))):
+        write_json(at / name / "job.json", whole_suite(world, at / name).to_json())
+    arguments = [sys.executable, "-m", "tests.eval.killed", str(at), str(first), str(last)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == [str(seed) for seed in range(first, last)], "not every run was killed"
+    undisturbed = files_of(at / "undisturbed" / "out")
+    assert sum(name.endswith(ITEMS) for name in undisturbed) == len(SUITE)
+    for seed in range(first, last):
+        assert files_of(at / str(seed) / "out") == undisturbed, seed
+        for key in SUITE:
+            ids = [record.item_id for record in records(at / str(seed) / "out", key)]
+            assert len(ids) == len(set(ids)) == 3
+
+
+def test_ten_suites_killed_while_answering_or_scoring_end_with_the_records_of_an_undisturbed_one(
+    world: World, tmp_path: Path
+) -> None:
+    run_and_kill(world, tmp_path, 0, 10)
+
+
+@pytest.mark.torture
+def test_fifty_suites_killed_end_with_the_records_of_an_undisturbed_one(world: World, tmp_path: Path) -> None:
+    run_and_kill(world, tmp_path, 10, 60)
+
+
+def test_records_do_not_depend_on_the_order_of_tasks(world: World, tmp_path: Path) -> None:
+    for name, tasks in (("forth", SUITE), ("back", SUITE[::-1])):
+        run_job(whole_suite(world, tmp_path / name, tasks), quiet)
+    assert files_of(tmp_path / "forth" / "out") == files_of(tmp_path / "back" / "out")
+
+
+def test_leaked_items_are_named_and_nobody_knows_where_nobody_looked(world: World, tmp_path: Path) -> None:
+    gone = pa.table({"sample_id": [CLOSED[0].sample_id], "image_id": [CLOSED[0].images[0]]})
+    write_table(tmp_path / "evaluated.parquet", gone)
+    job = world.job(tmp_path / "looked", "vqa_rad/closed")
+    job = replace(job, tasks=(replace(job.tasks[0], leaked=str(tmp_path / "evaluated.parquet")),))
+    run_job(job, quiet)
+    found = records(tmp_path / "looked" / "out", "vqa_rad/closed")
+    assert {each.item_id for each in found if each.leaked} == {CLOSED[0].sample_id}
+    assert sum(each.leaked is False for each in found) == len(CLOSED) - 1
+    run_job(world.job(tmp_path / "never", "vqa_rad/closed"), quiet)
+    assert {each.leaked for each in records(tmp_path / "never" / "out", "vqa_rad/closed")} == {None}
 
 
 def test_a_journal_of_another_model_is_begun_anew(world: World, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from medmax_pipeline import withdrawal
@@ -19,6 +20,7 @@ from medmax_pipeline.eval.records import GENERATED, ITEMS, read_records, record_
 from medmax_pipeline.eval.scorers import Names, bound
 from medmax_pipeline.eval.steps import NOTHING_BESIDE, Beside, eval_step, scores_step
 from medmax_pipeline.eval.tasks import task
+from medmax_pipeline.files import write_table
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.models.weights import tokenizer_digest
@@ -131,9 +133,10 @@ def test_scores_hold_every_metric_of_both_models_and_the_paired_gain(line: Line)
     line.build("tiny")
     line.build("base")
     artifact, _ = line.ledger.execute(scores_step("tiny", TASKS, base=True))
-    rows = {(row.model, row.task, row.metric): row for row in read_scores(artifact.folder)}
+    every = [row for row in read_scores(artifact.folder) if not row.tasks]
+    rows = {(row.model, row.task, row.metric): row for row in every if not row.part}
     reported = sum(len(bound(task(key), Names()).metrics) for key in TASKS)
-    assert len(rows) == artifact.manifest.counts.kept == 2 * reported
+    assert len(rows) == 2 * reported
     tuned = rows["tiny", "vqa_rad/closed", "accuracy_strict"]
     assert tuned.value == rows["base", "vqa_rad/closed", "accuracy_strict"].value == tuned.base_value
     assert (tuned.gain, tuned.gain_low, tuned.gain_high, tuned.n_paired) == (0.0, 0.0, 0.0, 6)
@@ -222,6 +225,33 @@ def test_a_judge_without_its_key_locks_its_metrics_and_the_build_goes_on(
     assert rows["token_f1"].value is not None
     monkeypatch.setenv("MEDMAX_TEST_KEY", "a key")
     assert told(line, line.steps("tiny", ABSENT, [JUDGED])[0]) == "parameter judge_locked changed"
+
+
+def leaks(line: Line, *ids: str) -> None:
+    """Publish that these evaluation samples are in training data."""
+
+    def run(run: Run) -> Outcome:
+        write_table(run.out / "evaluated.parquet", pa.table({"sample_id": pa.array(ids, pa.string())}))
+        return Outcome(Counts(), parts={"evaluated": ["evaluated.parquet"]})
+
+    line.upstream["leakage"] = Step("leakage", run, "1", params={"found": list(ids)})
+    line.ledger.execute(line.upstream["leakage"])
+
+
+def test_leaks_that_are_found_later_are_named_and_nothing_is_asked_again(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside, key = Beside(leakage=True), f"eval/tiny/{TASKS[0]}"
+    leaks(line)
+    line.build(beside=beside, tasks=TASKS[:1])
+    records = read_records(line.ledger.need(key).folder / ITEMS)
+    assert {each.leaked for each in records} == {False}
+    leaks(line, records[2].item_id)
+    monkeypatch.setattr(Engine, "load", no_model)
+    assert told(line, line.steps("tiny", beside, TASKS[:1])[0]) == "leakage changed"
+    assert line.build(beside=beside, tasks=TASKS[:1]) == [key]
+    after = read_records(line.ledger.need(key).folder / ITEMS)
+    assert after == [replace(each, leaked=each.item_id == records[2].item_id) for each in records]
 
 
 def test_how_an_endpoint_is_reached_moves_no_score(line: Line) -> None:
