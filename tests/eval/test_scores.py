@@ -87,3 +87,42 @@ def test_every_task_of_the_registry_has_one_headline_that_is_not_locked(this: ob
     heads = [metric for metric in this.metrics if metric.headline]  # type: ignore[attr-defined]
     assert len(heads) == 1
     assert heads[0].lock is None
+
+
+def test_groups_have_scores_of_their_own_that_never_lead() -> None:
+    records = [replace(record(n, n < 2), group="ct" if n % 2 else "mri") for n in range(4)]
+    found = [score for score in score_task(CLOSED, records) if score.part]
+    assert {score.part for score in found} == {"group=ct", "group=mri"}
+    assert {score.metric for score in found} == {"accuracy_strict", "accuracy_compat"}
+    assert not any(score.headline for score in found)
+    assert all(score.n == 2 and score.value == 0.5 for score in found)
+
+
+def test_one_group_alone_is_not_said_twice() -> None:
+    assert not [
+        score for score in score_task(CLOSED, [replace(record(n, True), group="ct") for n in range(3)]) if score.part
+    ]
+
+
+def test_leaked_items_are_counted_and_the_score_is_given_without_them() -> None:
+    records = [replace(record(n, n == 0), leaked=n == 0) for n in range(4)]
+    found = by_metric(score_task(CLOSED, records))["accuracy_strict"]
+    assert (found.value, found.leaked, found.clean) == (0.25, 1, 0.0)
+    assert found.clean_low == found.clean_high == 0.0
+
+
+def test_where_nobody_looked_for_leaks_none_are_claimed() -> None:
+    found = by_metric(score_task(CLOSED, [record(1, True)]))["accuracy_strict"]
+    assert (found.leaked, found.clean) == (None, None)
+
+
+def test_replies_of_a_judge_without_a_verdict_are_counted() -> None:
+    open_ = bound(task("slake/open"), Names(judge="sample_judge"))
+    read = record(1, True, task="slake/open", metrics={"judge_correct@sample_judge": 1.0})
+    unread = replace(
+        record(2, None, task="slake/open", metrics={"judge_correct@sample_judge": None}),
+        verdicts=("well, well",),
+        unscored="judge_unreadable",
+    )
+    found = by_metric(score_task(open_, [read, unread]))["judge_correct@sample_judge"]
+    assert (found.n, found.n_scored, found.unreadable) == (2, 1, 1)
