@@ -175,9 +175,9 @@ def _spec(artifact: Artifact, this: Task, model: str, count: int, made: datetime
 
 
 def _results(scores: Sequence[Score], count: int) -> Fields:
-    """The figures over the items of the log, as `scores.py` gives them; what is locked has no value."""
+    """The figures over all items of the log, as `scores.py` gives them; what is locked has no value."""
     told = []
-    for score in scores:
+    for score in (score for score in scores if not score.part):
         parts = {"mean": score.value, "ci95_low": score.low, "ci95_high": score.high}
         known = {name: value for name, value in parts.items() if value is not None}
         values = {name: {"name": name, "value": value, "params": {}} for name, value in known.items()}

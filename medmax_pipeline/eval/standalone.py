@@ -214,7 +214,7 @@ def tell_scores(job: Job, log: Log) -> None:
         scores = score_task(bound(task(asked.task), *scorers_told(out)), read_records(out / ITEMS))
         write_json(out / SCORES, [asdict(score) for score in scores])
         for score in scores:
-            log(f"{asked.task}  {score.metric}  {_words(score)}")
+            log("  ".join(word for word in (asked.task, score.metric, score.part, _words(score)) if word))
 
 
 def _words(score: Score) -> str:
