@@ -17,9 +17,11 @@ def result_lines(ledger: Ledger, recipes: Sequence[str]) -> Iterator[str]:
         if scores is None or scores.locked:
             yield f"  {recipe}: no scores yet"
             continue
-        for score in read_scores(scores.folder):
-            if score.headline or score.status == "locked":
-                yield f"  {score.model:<8} {score.task:<26} {score.metric:<18} {_figure(score)}"
+        rows = [score for score in read_scores(scores.folder) if score.model == recipe and not score.part]
+        for score in rows:
+            if score.headline:
+                yield f"  {score.model:<8} {score.task:<24} {score.metric:<40} {_figure(score)}"
+        yield from _locked(recipe, rows)
     for key in ("report", *(f"checkpoint/{name}" for name in recipes), *(f"scores/{name}" for name in recipes)):
         artifact = ledger.current(key)
         place = "not made yet" if artifact is None else "locked" if artifact.locked else str(artifact.folder)
@@ -29,6 +31,16 @@ def result_lines(ledger: Ledger, recipes: Sequence[str]) -> Iterator[str]:
         yield f"open {report.folder / 'index.html'} in a browser, or run `make ui`"
     if recipes:
         yield f"then try: medmax lineage checkpoint/{recipes[0]}"
+
+
+def _locked(recipe: str, rows: Sequence[Score]) -> Iterator[str]:
+    """What is locked, told once a reason; the page has every row."""
+    found: dict[str, list[str]] = {}
+    for score in rows:
+        if score.status == "locked":
+            found.setdefault(score.reason, []).append(score.task)
+    for reason, tasks in found.items():
+        yield f"  {recipe:<8} locked in {len(set(tasks))} tasks: {reason}"
 
 
 def _figure(score: Score) -> str:

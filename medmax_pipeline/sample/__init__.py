@@ -7,5 +7,5 @@ out as the publishers ship theirs and read by the same adapters.
 
 from typing import Final
 
-LAYOUT_VERSION: Final = "5"
+LAYOUT_VERSION: Final = "6"
 """Raised when the pictures or the layout of any source change: the step runs again and lays the folders out anew."""

@@ -83,8 +83,11 @@ def _pictures(picture: Picture, place: int, name: str) -> Rows:
 
 def _answered_with_pictures(picture: Picture, name: str) -> Rows:
     """A question that text and picture answer together, as of either origin."""
-    question = f"What does a {PHRASES[picture.modality]} look like?"
-    return [_row("mm_out", kind, question, caption(picture, 0), name) for kind in TYPES if kind != "report"]
+    what = PHRASES[picture.modality]
+    return [
+        _row("mm_out", "pmc_oa", f"What does a {what} look like?", caption(picture, 0), name),
+        _row("mm_out", "quilt", f"Show me a {what} and say what it shows.", caption(picture, 1), name),
+    ]
 
 
 def _chats(picture: Picture, place: int, name: str) -> Rows:
