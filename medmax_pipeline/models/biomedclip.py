@@ -2,17 +2,21 @@
 
 The checkpoint is a torch file and read as plain tensors only; the configuration names a text network of the hub, which
 is BERT at its usual measures and made from them, so that nothing is fetched. Pictures are prepared as open_clip's own
-transform does for evaluation, texts cut to 256 ids. open_clip, timm and torchvision are the extra `biomedclip`.
+transform does for evaluation, texts cleaned as its tokenizer does and cut to 256 ids. open_clip, timm and torchvision
+are the extra `biomedclip`.
 
-Written against open_clip's documented functions (`add_model_config`, `create_model`, `encode_image`, `encode_text`) and
-the published form of the files; it has not been run on the published checkpoint.
+Two differences are meant: pictures with a palette, transparency or deep levels become RGB by the rules of ingest, and
+a text that spells out a mark such as `[SEP]` keeps it as text. Features of made-up weights of the published sizes were
+compared with open_clip's own; the published checkpoint itself has not been read.
 """
 
 from __future__ import annotations
 
 import pickle
+import re
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +26,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import write_json
 from medmax_pipeline.models.open_clip_libraries import missing_libraries
 from medmax_pipeline.models.similarity_files import (
     MAX_SIDE_PX,
@@ -39,8 +42,10 @@ CONTEXT: Final = 256
 """Ids of a text at most, as the reference's evaluation cuts them."""
 MAX_STATE_BYTES: Final = 4 << 30
 """The published checkpoint has 784 MB."""
-OURS: Final = "medmax_biomedclip"
-"""Name under which the configuration is registered with open_clip."""
+TOWER: Final = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")
+"""A network that timm itself knows; with a colon the name would be one of the hub's, or of a folder."""
+CLEANING: Final = "whitespace"
+"""open_clip's name for what it does to a text before its tokenizer sees it: mends encodings and marks, joins blanks."""
 MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 SPREAD: Final = (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own, which open_clip takes where a configuration says nothing."""
@@ -52,6 +57,7 @@ class Loaded(NamedTuple):
     network: OpenClip
     preprocessing: Preprocessing
     tokenizer: Tokenizer
+    clean: Callable[[str], str]
 
 
 class OpenClip:
@@ -85,15 +91,18 @@ def load_biomedclip(folder: Path, device: str) -> Loaded:
     lock = missing_libraries()
     if lock is not None:
         raise WeightsError(f"{lock.reason} {lock.cure}")
+    from open_clip.tokenizer import get_clean_fn
+
     config = read_json_object(folder / OPEN_CLIP_CONFIG)
     network, side_px, dimensions = network_of(config, folder)
     state = read_checkpoint(folder / OPEN_CLIP_STATE)
-    model = _make(network)
+    model = _make(network, folder)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_state({name: tuple(tensor.shape) for name, tensor in state.items()}, expected, folder, "open_clip's network")
     model.load_state_dict(state)
     tokenizer = read_text_tokenizer(folder / TOKENIZER, CONTEXT, expected[_words(expected, folder)][0])
-    return Loaded(OpenClip(model.to(device).eval(), dimensions), preparation(config, side_px, folder), tokenizer)
+    made = OpenClip(model.to(device).eval(), dimensions)
+    return Loaded(made, preparation(config, side_px, folder), tokenizer, get_clean_fn(CLEANING))
 
 
 def network_of(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], int, int]:
@@ -107,8 +116,8 @@ def network_of(config: dict[str, Any], folder: Path) -> tuple[dict[str, Any], in
         assert isinstance(network, dict)
         vision, text = network["vision_cfg"], network["text_cfg"]
         side_px, dimensions = int(vision["image_size"]), int(network["embed_dim"])
-        fits = "timm_model_name" in vision and "bert" in str(text["hf_model_name"]).lower()
-        sound = fits and 0 < side_px <= MAX_SIDE_PX and 0 < dimensions <= 8192
+        fits = TOWER.fullmatch(str(vision["timm_model_name"])) and "bert" in str(text["hf_model_name"]).lower()
+        sound = bool(fits) and 0 < side_px <= MAX_SIDE_PX and 0 < dimensions <= 8192
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{folder / OPEN_CLIP_CONFIG}: not a BiomedCLIP configuration ({error!r}). Fetch it again."
@@ -139,7 +148,11 @@ def preparation(config: dict[str, Any], side_px: int, folder: Path) -> Preproces
     if len(means) != 3 or len(spreads) != 3 or min(spreads) <= 0:
         raise WeightsError(f"{folder / OPEN_CLIP_CONFIG}: mean {mean}, std {spread}; expected three numbers each.")
     return Preprocessing(
-        side_px, (means[0], means[1], means[2]), (spreads[0], spreads[1], spreads[2]), Image.Resampling.BICUBIC
+        side_px,
+        (means[0], means[1], means[2]),
+        (spreads[0], spreads[1], spreads[2]),
+        Image.Resampling.BICUBIC,
+        nearest=True,
     )
 
 
@@ -168,19 +181,22 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in given.items() if not str(name).endswith(".position_ids")}
 
 
-def _make(network: dict[str, Any]) -> Any:
+def _make(network: dict[str, Any], folder: Path) -> Any:
     """The network with no weights: its BERT at the usual measures from a file, since its name would be fetched."""
-    import open_clip
+    from open_clip import CustomTextCLIP
     from transformers import BertConfig
 
     with tempfile.TemporaryDirectory() as scratch:
-        bert = Path(scratch) / "bert"
-        BertConfig().save_pretrained(bert)
-        text = network["text_cfg"] | {"hf_model_name": str(bert), "hf_tokenizer_name": str(bert)}
+        BertConfig().save_pretrained(scratch)
+        text = network["text_cfg"] | {"hf_model_name": scratch, "hf_model_pretrained": False}
         vision = network["vision_cfg"] | {"timm_model_pretrained": False}
-        write_json(Path(scratch) / f"{OURS}.json", network | {"text_cfg": text, "vision_cfg": vision})
-        open_clip.add_model_config(Path(scratch) / f"{OURS}.json")
-        return open_clip.create_model(OURS, pretrained=None, precision="fp32", device="cpu", pretrained_hf=False)
+        try:
+            return CustomTextCLIP(**(network | {"text_cfg": text, "vision_cfg": vision}))
+        except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise WeightsError(
+                f"{folder / OPEN_CLIP_CONFIG}: open_clip makes no network of it ({error}). Fetch it again, or install "
+                "the open_clip that it was written for."
+            ) from error
 
 
 def _words(shapes: dict[str, tuple[int, ...]], folder: Path) -> str:

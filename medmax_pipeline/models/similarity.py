@@ -86,11 +86,12 @@ class Similarity:
         preprocessing: Preprocessing,
         tokenizer: Tokenizer,
         device: str,
+        clean: Callable[[str], str] = str,
     ) -> None:
         self.name = card.name
         self.identity: dict[str, Json] = identity_of(folder)
         self._network, self._preprocessing, self._tokenizer = network, preprocessing, tokenizer
-        self._device = device
+        self._device, self._clean = device, clean
 
     def images(self, pictures: Sequence[bytes]) -> Rows:
         """Pictures in the space.
@@ -120,7 +121,7 @@ class Similarity:
         """
 
         def made(part: Sequence[str]) -> Tensor:
-            encoded = self._tokenizer.encode_batch(list(part))
+            encoded = self._tokenizer.encode_batch([self._clean(text) for text in part])
             ids_BL = torch.tensor([one.ids for one in encoded], device=self._device)
             mask_BL = torch.tensor([one.attention_mask for one in encoded], device=self._device)
             return self._network.texts(ids_BL, mask_BL)
@@ -167,7 +168,7 @@ def open_similarity(folder: Path, device: str = "cpu") -> Similarity:
         from medmax_pipeline.models.biomedclip import load_biomedclip
 
         loaded = load_biomedclip(folder, device)
-        return Similarity(card, folder, loaded.network, loaded.preprocessing, loaded.tokenizer, device)
+        return Similarity(card, folder, loaded.network, loaded.preprocessing, loaded.tokenizer, device, loaded.clean)
     config = sound_config(folder)
     network = _Clip(_load(folder, config), device)
     side_px = config.vision_config.image_size

@@ -67,6 +67,8 @@ class Preprocessing:
     squeeze: bool = False
     """Both sides become S, whatever the proportions."""
     scale: float = 1 / 255
+    nearest: bool = False
+    """The margin before the crop is rounded to the nearest pixel, halves to even, as torchvision does; else down."""
 
     def prepare(self, data: bytes) -> Squares:
         """A picture file's bytes as (3, S, S) float32.
@@ -85,11 +87,15 @@ class Preprocessing:
         else:
             size = (self.side_px * width // height, self.side_px)
         image = image.resize(size, self.filter)
-        left, top = (size[0] - self.side_px) // 2, (size[1] - self.side_px) // 2
+        left, top = (self._margin(side) for side in size)
         square = np.asarray(image.crop((left, top, left + self.side_px, top + self.side_px)), np.float32)
         mean, spread = np.array(self.mean, np.float32), np.array(self.spread, np.float32)
         levels = (square * np.float32(self.scale) - mean) / spread
         return np.ascontiguousarray(levels.transpose(2, 0, 1))
+
+    def _margin(self, side_px: int) -> int:
+        over = side_px - self.side_px
+        return round(over / 2) if self.nearest else over // 2
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -245,11 +245,26 @@ def test_biomedclips_configuration_gives_size_space_and_preparation(tmp_path: Pa
         {"model_cfg": PUBLISHED_CONFIG["model_cfg"] | {"embed_dim": "many"}},
         {"model_cfg": PUBLISHED_CONFIG["model_cfg"] | {"text_cfg": {"hf_model_name": "t5"}}},
         {"model_cfg": PUBLISHED_CONFIG["model_cfg"] | {"vision_cfg": {"image_size": 224}}},
+        {
+            "model_cfg": PUBLISHED_CONFIG["model_cfg"]
+            | {"vision_cfg": {"timm_model_name": "hf-hub:a/b", "image_size": 224}}
+        },
     ],
 )
 def test_another_networks_open_clip_configuration_is_refused(config: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="open_clip_config"):
         biomedclip.network_of(config, tmp_path)
+
+
+@pytest.mark.parametrize(("over", "margin"), [(1, 0), (2, 1), (3, 2), (5, 2), (7, 4)])
+def test_biomedclips_margin_before_the_crop_is_rounded_halves_to_even(over: int, margin: int, tmp_path: Path) -> None:
+    pixels = np.zeros((224, 224 + over, 3), np.uint8)
+    pixels[:, margin] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    prepared = biomedclip.preparation({}, 224, tmp_path).prepare(buffer.getvalue())
+    assert prepared[0, 0].argmax() == 0
+    assert prepared[0, 0, 0] > prepared[0, 0, 1]
 
 
 @pytest.mark.parametrize("asked", [{"interpolation": "nearest"}, {"resize_mode": "squash"}, {"std": [0, 1, 1]}, []])
