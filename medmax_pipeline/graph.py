@@ -113,7 +113,7 @@ def _all(settings: Settings) -> Iterator[Step]:
     trained = [key for key in build.sources if "train" in source(key, build.variants.get(key, "")).splits]
     yield captions_step(trained, build.curation, build.endpoints)
     for key in trained:
-        yield curated_step(key, build.curation)
+        yield curated_step(key, build.curation, source(key, build.variants.get(key, "")).placeholder)
     mixed = mixed_sources(build)
     if build.interleave is not None:
         yield written_step(build.interleave, build.endpoints, tuple(trained))

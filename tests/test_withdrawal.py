@@ -36,7 +36,7 @@ def test_an_image_takes_along_what_shows_it_and_only_its_sources_are_made_again(
     withdrawal.mark(built.ledger.store, [A, B], "asked for")
     assert built.reasons() == {"one/curated": "2 images withdrawn", "two/curated": "1 image withdrawn"}
     assert built.build() == ["one/curated", "two/curated", "shards/r", "checkpoint/r"]
-    assert built.need("one/curated").manifest.counts == Counts(2, 0, {"withdrawn": 2})
+    assert built.need("one/curated").manifest.counts == Counts(4, 0, {"evaluation_row": 2, "withdrawn": 2})
     assert built.need("two/curated").manifest.counts == Counts(2, 1, {"withdrawn": 1})
     drops = pq.read_table(built.need("two/curated").folder / "drops.parquet").to_pylist()
     assert [(row["reason"], row["detail"]) for row in drops] == [("withdrawn", f"image {A}")]

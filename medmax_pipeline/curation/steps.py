@@ -150,17 +150,18 @@ def figure_sources(curation: Curation, sources: Sequence[str]) -> list[str]:
     return [source for source in sources if source in curation.figures_sources]
 
 
-def curated_step(source: str, curation: Curation) -> Step:
+def curated_step(source: str, curation: Curation, placeholder: str = "") -> Step:
     """The training samples of one source that survive, in their instruction form.
 
     Args:
         source: the source's key.
         curation: which decisions are taken, and the forms.
+        placeholder: what its adapter asks where the publisher has no question of its own; empty: it always has one.
 
     Raises:
         ConfigError: the licences, templates or held-out shares name what does not exist.
     """
-    formed = formatter(curation, record_of(source).placeholder)
+    formed = formatter(curation, placeholder)
     modes = across_modes(curation, source)
     taken = tuple(decision for decision, mode in modes.items() if mode != "off")
 
@@ -257,6 +258,8 @@ def _admitted(curation: Curation) -> frozenset[str] | None:
 
 
 def _held_out(curation: Curation, source: str) -> float:
+    if source not in curation.hold_out:
+        return 0.0
     return split.held_out_share(curation.hold_out, record_of(source))
 
 

@@ -9,8 +9,17 @@ from medmax_pipeline.report.charts import scatter
 from medmax_pipeline.report.markup import UNKNOWN, Markup, joined, note, section, table, tag
 
 
-def board_section(board: Leaderboard) -> Markup:
-    """Ours and published models over the rows of the suite."""
+def board_section(board: Leaderboard, sample: bool) -> Markup:
+    """Ours and published models over the rows of the suite.
+
+    Args:
+        board: the lines.
+        sample: whether ours answered items of the embedded corpus, which are nobody's benchmark.
+    """
+    apart = note(
+        tag("strong", "Not to be compared: "),
+        "this build's items are the embedded corpus's, the published figures are over the published sets.",
+    )
     told = note(
         "By the reference implementation's rules; in brackets the 95 % interval over pictures, below it what stricter "
         "rules give. Hover over a figure for its metric, scorer and origin. An asterisk marks another judge or "
@@ -22,9 +31,8 @@ def board_section(board: Leaderboard) -> Markup:
         "details", tag("summary", "Where published figures are from"), tag("ul", *(tag("li", o) for o in origins))
     )
     numbers = tuple(range(1, len(board.tasks) + 1))
-    return section(
-        "Leaderboard", told, tag("div", table(("model", *board.tasks), rows, numbers=numbers), class_="wide"), sources
-    )
+    lines = tag("div", table(("model", *board.tasks), rows, numbers=numbers), class_="wide")
+    return section("Leaderboard", *([apart] if sample else []), told, lines, sources)
 
 
 def _name(line: Standing) -> Markup:

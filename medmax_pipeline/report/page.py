@@ -46,7 +46,7 @@ def page(
     body = tag(
         "body",
         header(figures, title),
-        board_section(figures.board),
+        board_section(figures.board, figures.sample),
         trained_section(figures.board.trained),
         *(scores_section(recipe) for recipe in figures.recipes),
         *(_training(recipe) for recipe in figures.recipes),
