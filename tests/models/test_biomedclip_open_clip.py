@@ -24,6 +24,7 @@ from medmax_pipeline.models.similarity import Similarity, open_similarity
 from tests.conftest import absent
 from tests.models.clips import png
 
+pytestmark = pytest.mark.slow
 STATE = "open_clip_pytorch_model.bin"
 CONFIG: dict[str, Any] = {
     "model_cfg": {
