@@ -28,8 +28,9 @@ from benchmarks.encode import H200_TFLOPS
 from benchmarks.measure import Claim
 from medmax_pipeline.models.attention import DOCUMENTS
 from medmax_pipeline.models.chameleon import MixedModalChameleon
+from medmax_pipeline.models.choosing import option_logprobs
 from medmax_pipeline.models.decoding import Stepping
-from medmax_pipeline.models.generate import generate_text, option_logprobs
+from medmax_pipeline.models.generate import generate_text
 from medmax_pipeline.models.guidance import generate_images, nucleus, uniform
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.tokens.image import decode, fit, normalise

@@ -23,7 +23,6 @@ from medmax_pipeline.tokens.vocabulary import Vocabulary, vocabulary_of
 if TYPE_CHECKING:
     from medmax_pipeline.models.chameleon import MixedModalChameleon
     from medmax_pipeline.models.decoding import Stepping
-    from medmax_pipeline.models.generate import LastStates
     from medmax_pipeline.models.vqgan import VQGAN
 
 Ids = npt.NDArray[np.uint16]
@@ -39,6 +38,18 @@ class Interleaved:
     """Whether the model ended it by itself; otherwise its budget or the model's positions did."""
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What the model makes of a question with options."""
+
+    logprobs: tuple[float, ...]
+    """Log-probability (nats) of each option, summed over its ids."""
+    first_token: str
+    """The likeliest first text id under the penalty, as text; empty where the model would end at once."""
+    reply: str
+    """The greedy text without a penalty."""
+
+
 @dataclass(frozen=True, eq=False)
 class Engine:
     """Everything a family needs of a model."""
@@ -50,8 +61,6 @@ class Engine:
     max_positions: int
     """Ids that prompt and reply may have together."""
     device: str
-    states: LastStates
-    """Behind the prompts asked last; so several one-id questions about them cost one run."""
     stepping: Stepping = "eager"
     """How single ids are computed; `graph` is for CUDA, and untested so far."""
 
@@ -85,7 +94,6 @@ class Engine:
         import torch
 
         from medmax_pipeline.models.chameleon import MixedModalChameleon
-        from medmax_pipeline.models.generate import LastStates
         from medmax_pipeline.models.vqgan import VQGAN
 
         torch.set_num_threads(threads)
@@ -99,25 +107,50 @@ class Engine:
             )
         sequencer = Sequencer(vocabulary, TextTokenizer(text_tokenizer, vocabulary))
         limit = int(network.config.max_position_embeddings)
-        states = LastStates(network, vocabulary)
         vqgan = VQGAN.load(image_tokenizer).to(place)
-        return cls(network, vqgan, vocabulary, sequencer, limit, place, states, stepping)
+        return cls(network, vqgan, vocabulary, sequencer, limit, place, stepping)
 
-    def option_logprobs(self, prompts: Sequence[Ids], options: Sequence[Sequence[str]]) -> list[list[float]]:
-        """Log-probability (nats) of each prompt's own options, summed over an option's ids."""
-        from medmax_pipeline.models.generate import option_logprobs
+    def choose(
+        self, prompts: Sequence[Ids], options: Sequence[Sequence[str]], max_new_tokens: int, first_penalty: float = 1.0
+    ) -> list[Chosen]:
+        """Likelihoods of each prompt's own options, and what the model says itself; each prompt runs once.
 
+        Args:
+            prompts: ids up to where the reply begins.
+            options: for each prompt its own, none empty.
+            max_new_tokens: of the reply, which no penalty bears upon.
+            first_penalty: the repetition penalty on the first token.
+        """
+        from medmax_pipeline.models.choosing import choose
+
+        text = self.sequencer.text
         known = sorted({option for choices in options for option in choices})
-        ids = dict(zip(known, (each.tolist() for each in self.sequencer.text.encode_batch(known)), strict=True))
+        ids = dict(zip(known, (each.tolist() for each in text.encode_batch(known)), strict=True))
         encoded = [[ids[option] for option in choices] for choices in options]
-        if all(len(option) == 1 for choices in encoded for option in choices):
-            wanted = [[option[0] for option in choices] for choices in encoded]
-            return self.states.first_logprobs(_lists(prompts), wanted)
-        return option_logprobs(self.model, _lists(prompts), encoded, self.vocabulary.eoi)
+        found = choose(
+            self.model,
+            _lists(prompts),
+            encoded,
+            self.vocabulary,
+            max_new_tokens,
+            first_penalty=first_penalty,
+            stepping=self.stepping,
+        )
+        return [
+            Chosen(
+                tuple(each.logprobs),
+                text.decode([] if each.first == self.vocabulary.eos else [each.first]),
+                text.decode(each.said),
+            )
+            for each in found
+        ]
 
     def next_logprob(self, prompts: Sequence[Ids], expected: int) -> list[float]:
         """Log-probability (nats) that `expected` is the id after each prompt."""
-        return [row[0] for row in self.states.first_logprobs(_lists(prompts), [[expected]] * len(prompts))]
+        from medmax_pipeline.models.choosing import option_logprobs
+
+        found = option_logprobs(self.model, _lists(prompts), [[[expected]]] * len(prompts), self.vocabulary.eoi)
+        return [row[0] for row in found]
 
     def replies(self, prompts: Sequence[Ids], max_new_tokens: int, repetition_penalty: float = 1.0) -> list[str]:
         """The greedy text after each prompt."""
@@ -132,11 +165,6 @@ class Engine:
             stepping=self.stepping,
         )
         return [self.sequencer.text.decode(ids) for ids in found]
-
-    def first_tokens(self, prompts: Sequence[Ids], repetition_penalty: float = 1.0) -> list[str]:
-        """The likeliest first text id after each prompt, as text; empty where the model would end at once."""
-        found = self.states.first_ids(_lists(prompts), repetition_penalty)
-        return [self.sequencer.text.decode([] if each == self.vocabulary.eos else [each]) for each in found]
 
     def draw(self, prompts: Sequence[Ids], seeds: Sequence[int], how: Decoding) -> npt.NDArray[np.int64]:
         """A picture's codes after each prompt: (B, N)."""

@@ -20,7 +20,7 @@ from typing import IO, Any, Final, Literal, get_args
 
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.eval import compat
-from medmax_pipeline.eval.closed import NOT_AN_OPTION
+from medmax_pipeline.eval.choosing import NOT_AN_OPTION
 from medmax_pipeline.eval.compat import RIGHT, WRONG, YES_NO, Ruling
 from medmax_pipeline.eval.judge_prompts import read_correct
 from medmax_pipeline.eval.open import overlap_of

@@ -2,7 +2,7 @@
 
 A row's result does not depend on its neighbours but for the rounding of sums: nobody looks beyond a row's own ids, and
 positions count from the row's own first id. Which id comes next is decided by the callers, in `generate.py`,
-`guidance.py` and `interleaved.py`; how the network computes is `cache.py`.
+`choosing.py`, `guidance.py` and `interleaved.py`; how the network computes is `cache.py`.
 
 B prompts, R rows, S slots of the cache, C hidden size, V vocabulary.
 """
@@ -230,6 +230,17 @@ class Rows:
         places = Places(rows, None, slots_R[:, None], reach, mask)
         turned = cos_S1D[slots_R][:, None], sin_S1D[slots_R][:, None]
         return forward(self._model, self._cache, ids_R[:, None], turned, places)[:, 0]
+
+    @torch.inference_mode()
+    def peek(self, ids: Sequence[Ids]) -> Tensor:
+        """What would follow several more ids: (R, Q, C), padded on the right. Nothing grows.
+
+        They are written beyond the rows' ends, where nobody looks, and the next ids overwrite them.
+
+        Args:
+            ids: for each row as many as its room holds; none for rows that stand by.
+        """
+        return _extend(self._model, self._cache, ids, self._lengths_R[: len(ids)].tolist())
 
     @torch.inference_mode()
     def keep(self, rows_R: Tensor) -> None:

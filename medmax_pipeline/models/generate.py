@@ -1,129 +1,25 @@
-"""Answers from the transformer: how likely given options are, and text, greedily.
+"""Text from the transformer, greedily.
 
-Pictures are `guidance.py`, text and pictures in one answer `interleaved.py`; what a prompt looks like is
-`tokens/sequence.py`; how an answer is scored is `eval/`.
+Given answers to choose from are `choosing.py`, pictures `guidance.py`, text and pictures in one answer
+`interleaved.py`; what a prompt looks like is `tokens/sequence.py`; how an answer is scored is `eval/`.
 
-B prompts, R rows that have not ended, T ids of an answer, V vocabulary, L predicted places, C hidden size.
+B prompts, R rows that have not ended, T ids of an answer, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from medmax_pipeline.errors import TokenError
 from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.models.decoding import Ids, Rows, Specials, Stepping, batches, prefill
+from medmax_pipeline.models.decoding import Ids, Rows, Specials, Stepping, batches
 
 LOOK_EVERY = 8
 """Steps between two looks at whether rows have ended, where looking means waiting for a device."""
 ROWS = 64
 """Prompts side by side; it changes no answer."""
-
-
-@torch.inference_mode()
-def option_logprobs(
-    model: MixedModalChameleon,
-    prompts: Sequence[Ids],
-    options: Sequence[Sequence[Ids]],
-    eoi: int,
-    *,
-    batch_size: int = ROWS,
-) -> list[list[float]]:
-    """How likely each option is as the continuation of its prompt.
-
-    Options that differ in their last id only share one run; so options of one id cost one run a prompt.
-
-    Args:
-        model: the transformer.
-        prompts: ids up to where the option begins.
-        options: for each prompt its options' ids, each at least one.
-        eoi: the end-of-image id; what several prompts begin with up to it runs once.
-        batch_size: runs side by side.
-
-    Returns:
-        For each prompt and option the sum of its ids' log-probabilities over the whole vocabulary, in nats.
-
-    Raises:
-        TokenError: an option or a prompt is empty, or together they exceed the model's positions.
-    """
-    if len(prompts) != len(options):
-        raise TokenError(f"{len(prompts)} prompts, {len(options)} lists of options; expected one list a prompt.")
-    asked: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-    for prompt, choices in zip(prompts, options, strict=True):
-        for option in choices:
-            if not len(prompt) or not len(option):
-                raise TokenError("a prompt or an option is empty; expected at least one id each.")
-            asked.setdefault(_document(prompt, option), set()).add(tuple(map(int, option)))
-    documents = list(asked)
-    found: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-    for batch in batches(documents, eoi, batch_size):
-        given = [documents[index] for index in batch]
-        tails = [max(map(len, asked[document])) for document in given]
-        states = prefill(model, given, eoi, tails=tails).states
-        for document, state_LC in zip(given, states, strict=True):
-            logprobs_LV = model.lm_head(state_LC).float().log_softmax(dim=1)
-            for option in asked[document]:
-                targets_L1 = torch.tensor(option, device=logprobs_LV.device)[:, None]
-                found[document, option] = float(logprobs_LV[-len(option) :].gather(1, targets_L1).sum())
-    return [
-        [found[_document(prompt, option), tuple(map(int, option))] for option in choices]
-        for prompt, choices in zip(prompts, options, strict=True)
-    ]
-
-
-def _document(prompt: Ids, option: Ids) -> tuple[int, ...]:
-    """What has to run for an option: the prompt and all of it but its last id."""
-    return (*map(int, prompt), *map(int, option[:-1]))
-
-
-class LastStates:
-    """The state behind each prompt, kept for the prompts asked last: what comes first is all in it.
-
-    So options of one id and the likeliest first ids, under any penalty, cost one run of the prompts together.
-    """
-
-    def __init__(self, model: MixedModalChameleon, vocabulary: Specials) -> None:
-        self._model, self._vocabulary = model, vocabulary
-        self._kept: dict[tuple[int, ...], Tensor] = {}
-
-    @torch.inference_mode()
-    def first_logprobs(self, prompts: Sequence[Ids], wanted: Sequence[Ids]) -> list[list[float]]:
-        """Log-probability (nats) of each prompt's own wanted ids as its next one."""
-        found = []
-        for start, logits_BV in self._logits(prompts):
-            for logprobs_V, ids in zip(logits_BV.log_softmax(dim=1), wanted[start : start + ROWS], strict=True):
-                found.append(logprobs_V[torch.tensor(list(map(int, ids)), device=logprobs_V.device)].tolist())
-        return found
-
-    @torch.inference_mode()
-    def first_ids(self, prompts: Sequence[Ids], repetition_penalty: float = 1.0) -> list[int]:
-        """The id that `generate_text` would give first: text, or the end."""
-        allowed_V = text_bias(self._model, self._vocabulary)
-        found: list[int] = []
-        for start, logits_BV in self._logits(prompts):
-            weakened_BV = Penalty(self._model, prompts[start : start + ROWS], repetition_penalty).on(logits_BV)
-            found += (weakened_BV + allowed_V).argmax(dim=1).tolist()
-        return found
-
-    def _logits(self, prompts: Sequence[Ids]) -> Iterator[tuple[int, Tensor]]:
-        """Where each batch of prompts begins, and its (B, V) float32 logits."""
-        states = self._of(prompts)
-        for start in range(0, len(prompts), ROWS):
-            yield start, self._model.lm_head(torch.stack(states[start : start + ROWS])).float()
-
-    def _of(self, prompts: Sequence[Ids]) -> list[Tensor]:
-        keys = [tuple(map(int, prompt)) for prompt in prompts]
-        kept = {key: self._kept[key] for key in keys if key in self._kept}
-        new = list(dict.fromkeys(key for key in keys if key not in kept))
-        for batch in batches(new, self._vocabulary.eoi, ROWS):
-            given = [new[index] for index in batch]
-            states = prefill(self._model, given, self._vocabulary.eoi).states
-            kept |= zip(given, torch.cat(states), strict=True)  # a copy: the states of all other ids go
-        self._kept = kept
-        return [kept[key] for key in keys]
 
 
 @torch.inference_mode()
@@ -163,14 +59,26 @@ def generate_text(
         given = [prompts[index] for index in batch]
         penalty = Penalty(model, given, repetition_penalty)
         rows = Rows(model, given, max_new_tokens, vocabulary.eoi, stepping=stepping)
-        said_BT = _greedy(rows, len(given), max_new_tokens, penalty, allowed_V, vocabulary.eos)
-        for index, said in zip(batch, said_BT.tolist(), strict=True):
-            answers[index] = said[: said.index(vocabulary.eos)] if vocabulary.eos in said else said
+        said = greedy(rows, len(given), max_new_tokens, penalty, allowed_V, vocabulary.eos)
+        for index, ids in zip(batch, said, strict=True):
+            answers[index] = ids
     return answers
 
 
-def _greedy(rows: Rows, count: int, steps: int, penalty: Penalty, allowed_V: Tensor, eos: int) -> Tensor:
-    """(B, T) ids; what follows an end is the end. Rows that have ended leave the batch when half of it has."""
+def greedy(rows: Rows, count: int, steps: int, penalty: Penalty, allowed_V: Tensor, eos: int) -> list[list[int]]:
+    """Let rows go on with text to its end, or for so many ids. Half of them that have ended leave the batch.
+
+    Args:
+        rows: behind their prompts; used up by it.
+        count: how many rows.
+        steps: ids of an answer at most.
+        penalty: of these rows.
+        allowed_V: see `text_bias`.
+        eos: the end.
+
+    Returns:
+        Each row's ids, without the end.
+    """
     device = allowed_V.device
     said_BT = torch.full((count, steps), eos, device=device)
     owners_R = torch.arange(count, device=device)
@@ -192,7 +100,7 @@ def _greedy(rows: Rows, count: int, steps: int, penalty: Penalty, allowed_V: Ten
                 owners_R, next_R, ended_R = owners_R[going], next_R[going], ended_R[going]
         penalty.add(next_R)
         rows.append(next_R)
-    return said_BT
+    return [said[: said.index(eos)] if eos in said else said for said in said_BT.tolist()]
 
 
 def text_bias(model: MixedModalChameleon, vocabulary: Specials) -> Tensor:

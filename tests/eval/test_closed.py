@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from medmax_pipeline.eval import compat
-from medmax_pipeline.eval.closed import answer_closed, surfaces
+from medmax_pipeline.eval.closed import answer_closed
 from medmax_pipeline.eval.engine import Engine
 from medmax_pipeline.eval.items import Item, as_items
 from medmax_pipeline.eval.reading import read_yes_no
@@ -54,11 +54,6 @@ def test_records_do_not_depend_on_company(engine: Engine, items: list[Item]) -> 
     alone = [answer_closed(engine, TASK, [item]).records[0] for item in reversed(items)][::-1]
     assert [record.predictions for record in together] == [record.predictions for record in alone]
     assert [record.metrics for record in together] == [record.metrics for record in alone]
-
-
-def test_behind_a_text_that_goes_on_options_are_its_next_word() -> None:
-    assert surfaces(TASK, TASK.options) == ["yes", "no"]
-    assert surfaces(TASK.in_style("chameleon"), TASK.options) == [" yes", " no"]
 
 
 def test_in_the_style_of_untuned_models_no_turn_ends(engine: Engine, items: list[Item]) -> None:

@@ -25,22 +25,32 @@ def prompts(engine: Engine) -> list[Ids]:
 
 def test_every_prompt_has_its_own_options(engine: Engine, prompts: list[Ids]) -> None:
     options = [["yes", "no"], ["no"], ["chest radiograph", "yes", "no"], ["yes"]]
-    found = engine.option_logprobs(prompts, options)
-    assert [len(row) for row in found] == [2, 1, 3, 1]
-    for prompt, choices, row in zip(prompts, options, found, strict=True):
-        assert engine.option_logprobs([prompt], [choices])[0] == pytest.approx(row, abs=1e-4)
-        assert max(row) < 0
+    found = engine.choose(prompts, options, 4)
+    assert [len(each.logprobs) for each in found] == [2, 1, 3, 1]
+    for prompt, choices, each in zip(prompts, options, found, strict=True):
+        (alone,) = engine.choose([prompt], [choices], 4)
+        assert alone.logprobs == pytest.approx(each.logprobs, abs=1e-4)
+        assert (alone.reply, alone.first_token) == (each.reply, each.first_token)
+        assert max(each.logprobs) < 0
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
-def test_first_tokens_are_the_beginnings_of_replies(engine: Engine, prompts: list[Ids], penalty: float) -> None:
-    assert engine.first_tokens(prompts, penalty) == engine.replies(prompts, 1, penalty)
+def test_the_penalty_bears_on_the_first_token_and_not_on_the_reply(
+    engine: Engine, prompts: list[Ids], penalty: float
+) -> None:
+    found = engine.choose(prompts, [["yes"]] * 4, 8, penalty)
+    assert [each.first_token for each in found] == engine.replies(prompts, 1, penalty)
+    assert [each.reply for each in found] == engine.replies(prompts, 8)
+
+
+def test_nothing_asked_is_nothing_found(engine: Engine) -> None:
+    assert engine.choose([], [], 8) == []
 
 
 def test_likelihood_of_an_id_is_that_of_the_option_it_spells(engine: Engine, prompts: list[Ids]) -> None:
     (number,) = engine.sequencer.text.encode("yes").tolist()
-    rows = engine.option_logprobs(prompts, [["yes"]] * 4)
-    assert engine.next_logprob(prompts, number) == pytest.approx([row[0] for row in rows], abs=1e-4)
+    found = engine.choose(prompts, [["yes"]] * 4, 1)
+    assert engine.next_logprob(prompts, number) == pytest.approx([each.logprobs[0] for each in found], abs=1e-4)
 
 
 def test_interleaved_replies_are_texts_and_pictures(engine: Engine, prompts: list[Ids]) -> None:

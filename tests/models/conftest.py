@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,32 @@ def model(text_folder: Path, vqgan_folder: Path) -> MixedModalChameleon:
             if parameter.dim() > 1 and parameter.shape[0] != SIZE["num_attention_heads"]:
                 parameter.mul_(8.0)
     return made
+
+
+@pytest.fixture
+def questions(vocabulary: Vocabulary) -> list[list[int]]:
+    """Twelve: four on each of two pictures, three without one, and one with two pictures."""
+    generator = torch.Generator().manual_seed(6)
+
+    def text(length: int) -> list[int]:
+        drawn = torch.randint(len(vocabulary.text_ids), (length,), generator=generator)
+        return list(vocabulary.text_ids[drawn.numpy()].tolist())
+
+    codes = torch.randint(vocabulary.codebook_size, (3, vocabulary.codes_per_image), generator=generator)
+    shown = [[vocabulary.boi, *(row + vocabulary.first_code).tolist(), vocabulary.eoi] for row in codes]
+    pictures = [shown[0]] * 4 + [[]] * 3 + [shown[1]] * 4 + [shown[0] + shown[2]]
+    return [
+        [vocabulary.bos, *picture, *text(2 + 5 * number % 13), vocabulary.sep]
+        for number, picture in enumerate(pictures)
+    ]
+
+
+def ids_run(model: MixedModalChameleon, work: Callable[[], object]) -> int:
+    """How many ids go through the network, padding included."""
+    seen: list[int] = []
+    hook = model.model.embed_tokens.register_forward_hook(lambda _, given, __: seen.append(given[0].numel()))
+    try:
+        work()
+    finally:
+        hook.remove()
+    return sum(seen)

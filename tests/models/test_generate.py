@@ -1,4 +1,4 @@
-"""Generating: options, greedy text and pictures, in any batch alike."""
+"""Generating: greedy text and pictures, in any batch alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from medmax_pipeline.errors import TokenError
 from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.models.generate import generate_text, option_logprobs
+from medmax_pipeline.models.generate import generate_text
 from medmax_pipeline.models.guidance import contexts, generate_images, nucleus
 from medmax_pipeline.tokens.vocabulary import Vocabulary
 from tests.models.conftest import SIZE
@@ -27,45 +27,6 @@ def prompts(vocabulary: Vocabulary) -> list[list[int]]:
         [bos, *texts[2], sep],
         [bos, *pictures[1], *texts[3], sep],
     ]
-
-
-@torch.no_grad()
-def logprob_by_hand(model: MixedModalChameleon, prompt: list[int], option: list[int]) -> float:
-    logits = model(input_ids=torch.tensor([prompt + option])).logits[0].log_softmax(-1)
-    return sum(float(logits[len(prompt) - 1 + place, number]) for place, number in enumerate(option))
-
-
-def test_option_logprobs_equal_plain_forwards(
-    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
-) -> None:
-    options = [[[60], [61]], [[60, 70, 80], [61]], [[62, 63]], [[60, 70], [60, 71], [60]]]
-    found = option_logprobs(model, prompts, options, vocabulary.eoi)
-    expected = [
-        [logprob_by_hand(model, prompt, option) for option in choices]
-        for prompt, choices in zip(prompts, options, strict=True)
-    ]
-    assert [len(row) for row in found] == [2, 2, 1, 3]
-    for row, wanted in zip(found, expected, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-3)
-
-
-def test_option_logprobs_do_not_depend_on_the_batch(
-    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
-) -> None:
-    options = [[[60], [61, 62]]] * 4
-    together = option_logprobs(model, prompts, options, vocabulary.eoi)
-    alone = [option_logprobs(model, [prompt], options[:1], vocabulary.eoi)[0] for prompt in prompts]
-    for row, wanted in zip(together, alone, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-4)
-
-
-def test_an_empty_option_is_refused(
-    model: MixedModalChameleon, prompts: list[list[int]], vocabulary: Vocabulary
-) -> None:
-    with pytest.raises(TokenError, match="empty"):
-        option_logprobs(model, prompts[:1], [[[]]], vocabulary.eoi)
-    with pytest.raises(TokenError, match="one list a prompt"):
-        option_logprobs(model, prompts, [[[60]]], vocabulary.eoi)
 
 
 @torch.no_grad()
