@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from medmax_pipeline.eval.records import Answered, ItemRecord
     from medmax_pipeline.eval.scorers import Scorers
 
-SUITE_VERSION = "2"
+SUITE_VERSION = "3"
 """Part of every task's code version. Raise it when items, batches, journal or what families share change a record."""
 
 CHANCE = "chance"
