@@ -41,7 +41,5 @@ def charts_missed(figures: Path, planted: Path, threshold: float) -> list[str]:
     if sum(charts) < LEAST_FOUND * len(charts):
         told.append(f"{sum(charts)} of {len(charts)} planted charts were found, expected {LEAST_FOUND:.0%}")
     if sum(real) > MOST_ACCUSED * len(real):
-        told.append(
-            f"{sum(real)} of {len(real)} real pictures pass for charts, expected at most {MOST_ACCUSED:.0%}"
-        )
+        told.append(f"{sum(real)} of {len(real)} real pictures pass for charts, expected at most {MOST_ACCUSED:.0%}")
     return told
