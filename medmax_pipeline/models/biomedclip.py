@@ -12,15 +12,12 @@ compared with open_clip's own; the published checkpoint itself has not been read
 
 from __future__ import annotations
 
-import pickle
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -36,7 +33,7 @@ from medmax_pipeline.models.similarity_files import (
     read_json_object,
     read_text_tokenizer,
 )
-from medmax_pipeline.models.weights import check_state
+from medmax_pipeline.models.weights import check_state, read_checkpoint
 
 CONTEXT: Final = 256
 """Ids of a text at most, as the reference's evaluation cuts them."""
@@ -95,7 +92,7 @@ def load_biomedclip(folder: Path, device: str) -> Loaded:
 
     config = read_json_object(folder / OPEN_CLIP_CONFIG)
     network, side_px, dimensions = network_of(config, folder)
-    state = read_checkpoint(folder / OPEN_CLIP_STATE)
+    state = read_tensors(folder)
     model = _make(network, folder)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     check_state({name: tuple(tensor.shape) for name, tensor in state.items()}, expected, folder, "open_clip's network")
@@ -156,29 +153,14 @@ def preparation(config: dict[str, Any], side_px: int, folder: Path) -> Preproces
     )
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path) -> dict[str, Tensor]:
     """The tensors of the published checkpoint, by name; positions that newer libraries count themselves are left out.
 
     Raises:
         WeightsError: missing, larger than 4 GiB, or anything but plain tensors.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file. Fetch the publisher's whole folder.")
-    size = path.stat().st_size
-    if size > MAX_STATE_BYTES:
-        raise WeightsError(f"{path}: {size:,} bytes, at most {MAX_STATE_BYTES:,} expected. Not BiomedCLIP's.")
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path}: not a checkpoint of plain tensors ({reason}). Nothing that could run code is read; "
-            "fetch the publisher's own file again."
-        ) from error
-    given = value.get("state_dict", value) if isinstance(value, dict) else None
-    if not isinstance(given, dict) or not all(isinstance(tensor, Tensor) for tensor in given.values()):
-        raise WeightsError(f"{path}: holds no state_dict of tensors. Expected the publisher's own file.")
-    return {str(name): tensor for name, tensor in given.items() if not str(name).endswith(".position_ids")}
+    state = read_checkpoint(folder / OPEN_CLIP_STATE, "BiomedCLIP's own file", MAX_STATE_BYTES)
+    return {name: tensor for name, tensor in state.items() if not name.endswith(".position_ids")}
 
 
 def _make(network: dict[str, Any], folder: Path) -> Any:

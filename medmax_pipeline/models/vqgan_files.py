@@ -8,13 +8,10 @@ the network alone; a whole Chameleon's folder, in which it is `model.vqmodel`; a
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import torch
 import yaml
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
@@ -23,7 +20,7 @@ from transformers import ChameleonVQVAEConfig
 from medmax_pipeline.errors import WeightsError
 from medmax_pipeline.models.decoder import GROUPS, LEAST_GROUP
 from medmax_pipeline.models.vqgan_keys import TRAINING_ONLY, from_published
-from medmax_pipeline.models.weights import CONFIG, STATE, VQ_FIELDS, read_config, read_part, read_state
+from medmax_pipeline.models.weights import CONFIG, STATE, VQ_FIELDS, read_checkpoint, read_config, read_part, read_state
 
 INSIDE: Final = "model.vqmodel."
 """Where a whole Chameleon holds its image tokenizer."""
@@ -90,22 +87,8 @@ def _read_folder(folder: Path) -> Stored:
 
 def _read_checkpoint(path: Path) -> Stored:
     config = read_yaml(path.with_suffix(".yaml"))
-    try:
-        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path}: not a checkpoint of plain tensors ({reason}). Nothing that could run code is read; "
-            "fetch the publisher's own file again."
-        ) from error
-    given = value.get("state_dict", value) if isinstance(value, dict) else None
-    if not isinstance(given, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        for name, tensor in given.items()
-    ):
-        raise WeightsError(f"{path}: holds no state_dict of tensors. Expected the publisher's vqgan.ckpt.")
     state = {}
-    for name, tensor in given.items():
+    for name, tensor in read_checkpoint(path, "the publisher's vqgan.ckpt").items():
         if not name.startswith(TRAINING_ONLY):
             state[from_published(name) or name] = tensor
     return Stored(config, state, path)

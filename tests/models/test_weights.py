@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from medmax_pipeline.errors import WeightsError
 from medmax_pipeline.models.weights import (
     check_state,
     numeric_mode,
     picture_geometry,
+    read_checkpoint,
     read_config,
     read_state,
     set_options,
@@ -128,3 +131,35 @@ def test_a_missing_state_names_what_was_found(tmp_path: Path) -> None:
 def test_all_differences_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"1 missing \(a\); 1 foreign \(b\); 1 of another shape \(c is \(2,\)"):
         check_state({"b": (1,), "c": (2,)}, {"a": (1,), "c": (3,)}, tmp_path, "a net")
+
+
+class Evil:
+    """What a checkpoint must not be able to do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.bin")
+    with pytest.raises(WeightsError, match=r"plain tensors.*Expected somebody's file"):
+        read_checkpoint(tmp_path / "evil.bin", "somebody's file")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_over_its_limit_is_refused_unread(tmp_path: Path) -> None:
+    (tmp_path / "large.bin").write_bytes(b"\0" * 11)
+    with pytest.raises(WeightsError, match="11 bytes, at most 10 expected"):
+        read_checkpoint(tmp_path / "large.bin", "a small one", most_bytes=10)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"a\.bin: no such file. Expected somebody's"):
+        read_checkpoint(tmp_path / "a.bin", "somebody's")
+
+
+def test_a_checkpoint_is_its_dictionary_or_the_state_dict_in_it(tmp_path: Path) -> None:
+    for value in ({"a": torch.ones(2)}, {"state_dict": {"a": torch.ones(2)}, "epoch": 3}):
+        torch.save(value, tmp_path / "a.bin")
+        assert read_checkpoint(tmp_path / "a.bin", "any")["a"].tolist() == [1, 1]
