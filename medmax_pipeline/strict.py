@@ -54,6 +54,8 @@ def _record(record: type[T], value: Any, at: str, faults: list[str]) -> T | None
 
 def _value(hint: Any, value: Any, at: str, faults: list[str]) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _record(hint, value, at, faults)
     if origin is Literal:
