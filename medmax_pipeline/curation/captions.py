@@ -110,18 +110,13 @@ class CaptionJudge:
     def _round(self, samples: Sequence[Sample], number: int) -> list[Verdict | Left]:
         """Ask once, and remind of the form where a reply cannot be read."""
         first = [self.request(sample, 2 * number) for sample in samples]
-        said = self._said(first)
+        said = self.chat.ask_all(first)
         found = [self._read(sample, one) for sample, one in zip(samples, said, strict=True)]
         odd = [place for place, one in enumerate(said) if isinstance(one, Reply) and isinstance(found[place], Left)]
         reminders = [self._reminder(first[place], said[place]) for place in odd]
-        for place, one in zip(odd, self._said(reminders), strict=True):
+        for place, one in zip(odd, self.chat.ask_all(reminders), strict=True):
             found[place] = self._read(samples[place], one)
         return found
-
-    def _said(self, requests: Sequence[Request]) -> list[Reply | Refused]:
-        said: dict[int, Reply | Refused] = dict(self.chat.ask(requests))
-        self.chat.check(said.values())
-        return [said[place] for place in range(len(requests))]
 
     def _reminder(self, first: Request, said: Reply | Refused) -> Request:
         assert isinstance(said, Reply)

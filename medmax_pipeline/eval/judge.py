@@ -151,7 +151,7 @@ class Judge:
 
     def _ask(self, requests: Sequence[Request], read: Callable[[str], T | str], again: str) -> list[_Read]:
         """Ask, and ask once more what could not be read."""
-        first = self._said(requests)
+        first = self.chat.ask_all(requests)
         found = [_read(said, read, ()) for said in first]
         unread = [place for place, one in enumerate(found) if one.reason and one.replies]
         reminded = [
@@ -162,14 +162,9 @@ class Judge:
             )
             for place in unread
         ]
-        for place, said in zip(unread, self._said(reminded), strict=True):
+        for place, said in zip(unread, self.chat.ask_all(reminded), strict=True):
             found[place] = _read(said, read, found[place].replies)
         return found
-
-    def _said(self, requests: Sequence[Request]) -> list[Reply | Refused]:
-        said: dict[int, Reply | Refused] = dict(self.chat.ask(requests))
-        self.chat.check(said.values())
-        return [said[place] for place in range(len(requests))]
 
 
 def _read(said: Reply | Refused, read: Callable[[str], object], before: tuple[str, ...]) -> _Read:

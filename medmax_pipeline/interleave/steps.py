@@ -22,8 +22,6 @@ SAMPLES_VERSION: Final = "1"
 """Raise it when the same pairs and replies would give other samples."""
 CURATED_VERSION: Final = "1"
 """Raise it when the same samples would be judged otherwise."""
-REPLIES: Final = "replies"
-"""Folder of the store that keeps answers, whoever asked."""
 
 
 def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained: tuple[str, ...]) -> Step:
@@ -57,6 +55,7 @@ def written_step(wanted: Interleave, endpoints: Mapping[str, Endpoint], trained:
         from medmax_pipeline.interleave.write import Task, write_set
         from medmax_pipeline.ledger import Ledger
         from medmax_pipeline.models.endpoint import open_chat
+        from medmax_pipeline.models.replies_cache import REPLIES
 
         assert endpoint is not None
         chat = open_chat(endpoint, ctx.store / REPLIES, ctx.log)

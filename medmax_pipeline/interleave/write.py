@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from medmax_pipeline.arrow import IMAGE_SCHEMA, left_to_table, samples_to_table
 from medmax_pipeline.config import INTERLEAVED
-from medmax_pipeline.errors import MedmaxError
 from medmax_pipeline.ingest.tables import TableWriter, of_schema, open_table
 from medmax_pipeline.interleave.pairs import Choice, edge_of
 from medmax_pipeline.interleave.prompt import Prompt, messages
@@ -31,10 +30,6 @@ from medmax_pipeline.steps import Artifact, Outcome, Run
 
 AT_ONCE: Final = 1024
 """Pairs whose replies are in memory together."""
-OF_ALL: Final = frozenset(
-    {"budget_spent", "key_refused", "not_found", "redirected", "quota_spent", "given_up", "unreachable"}
-)
-"""Refusals that every further pair would meet."""
 WORTH_ASKING_AGAIN: Final = frozenset({"model_refused", "no_text"})
 """Refusals by the model itself, which another attempt may not repeat."""
 
@@ -72,7 +67,7 @@ def write_set(ctx: Run, task: Task, sources: Sequence[str], limit: Mapping[str, 
         limit: pairs of a source at most.
 
     Raises:
-        MedmaxError: the endpoint as a whole fails, or the budget is spent.
+        EndpointError: the endpoint as a whole fails, or the budget is spent.
     """
     folders = {source: ctx.inputs[f"{source}/curated"].folder for source in sources}
     edges = {source: edge_of(folder, limit.get(source)) for source, folder in folders.items()}
@@ -124,7 +119,7 @@ def ask(pairs: Sequence[Sample], task: Task, tally: Tally) -> list[Written | Unr
     """What the author wrote about each pair, or why the last attempt gave nothing to use.
 
     Raises:
-        MedmaxError: the endpoint as a whole fails, or the budget is spent.
+        EndpointError: the endpoint as a whole fails, or the budget is spent.
     """
     made: list[Written | Unreadable] = [Unreadable("not_asked")] * len(pairs)
     waiting = list(range(len(pairs)))
@@ -132,13 +127,12 @@ def ask(pairs: Sequence[Sample], task: Task, tally: Tally) -> list[Written | Unr
         again = []
         tally.asked_again += len(waiting) if attempt else 0
         requests = [_request(pairs[place], task, attempt) for place in waiting]
-        for number, said in task.chat.ask(requests):
-            found = _read(said)
-            made[waiting[number]] = found
+        for place, said in zip(waiting, task.chat.ask_all(requests), strict=True):
+            found = made[place] = _read(said)
             worth = not isinstance(said, Refused) or said.reason in WORTH_ASKING_AGAIN
             if isinstance(found, Unreadable) and worth:
-                again.append(waiting[number])
-        waiting = sorted(again)
+                again.append(place)
+        waiting = again
         if not waiting:
             break
     return made
@@ -147,11 +141,6 @@ def ask(pairs: Sequence[Sample], task: Task, tally: Tally) -> list[Written | Unr
 def _read(said: Reply | Refused) -> Written | Unreadable:
     if isinstance(said, Reply):
         return read_reply(said.text, complete=said.complete)
-    if said.reason in OF_ALL:
-        raise MedmaxError(
-            f"{INTERLEAVED}: the endpoint answers no more ({said.reason}: {said.detail}). What it answered is kept; "
-            "mend the cause, or raise budget_usd, and build again: nothing is paid twice."
-        )
     return Unreadable(said.reason, said.detail[:200])
 
 

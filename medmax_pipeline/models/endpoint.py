@@ -229,14 +229,18 @@ class Chat:
         for number, place in enumerate(places):
             yield place, said if number == 0 or isinstance(said, Refused) else said._replace(cached=True)
 
-    def check(self, said: Iterable[Reply | Refused]) -> None:
-        """Stop a step whose endpoint is out of order, before an outage passes for what was found of its items.
+    def ask_all(self, requests: Sequence[Request]) -> list[Reply | Refused]:
+        """Ask all of them, and stop where the endpoint is out of order: an outage is nothing found of an item.
+
+        Returns:
+            what came of each request, in their order.
 
         Raises:
-            EndpointError: among what was said is a refusal for such a reason.
+            EndpointError: among it is a refusal that says nothing of its request.
         """
+        said = dict(self.ask(requests))
         silent = self.account.replies == self.account.cached
-        for each in said:
+        for each in said.values():
             if isinstance(each, Reply):
                 continue
             if each.reason in OUT_OF_ORDER or (silent and each.reason.startswith(UNANSWERED)):
@@ -244,6 +248,7 @@ class Chat:
                     f"{self.name}: {each.reason} ({each.detail}). What it answered is kept and not paid for again. "
                     "Mend the endpoint's table, key or budget, or wait, and run again."
                 )
+        return [said[place] for place in range(len(requests))]
 
     def summary(self) -> dict[str, Json]:
         """What was asked so far and what it cost, for a manifest or a log."""

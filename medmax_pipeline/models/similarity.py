@@ -26,6 +26,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from medmax_pipeline.errors import WeightsError
 from medmax_pipeline.files import Json, sha256_file
+from medmax_pipeline.manifest import MANIFEST
 from medmax_pipeline.models.similarity_files import (
     CARD,
     MAX_SIDE_PX,
@@ -148,7 +149,7 @@ def identity_of(folder: Path) -> dict[str, Json]:
         WeightsError: its `similarity.json` is no card.
     """
     card = read_card(folder)
-    told = (CARD, "card.json")  # words about the model, which move no number
+    told = (CARD, "card.json", MANIFEST)  # words about the model, which move no number
     files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.name not in told}
     return {"name": card.name, "form": card.form, "files": dict(files), "preparation": PREPARATION}
 

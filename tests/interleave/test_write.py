@@ -12,7 +12,7 @@ import pytest
 
 from medmax_pipeline.arrow import read_samples
 from medmax_pipeline.config import Interleave
-from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.errors import EndpointError
 from medmax_pipeline.ingest.retry import retry
 from medmax_pipeline.withdrawal import mark
 from tests.interleave.writing import House, good, pair
@@ -89,7 +89,7 @@ def test_an_endpoint_that_fails_as_a_whole_ends_the_step_and_what_it_said_is_not
 ) -> None:
     own = house(tmp_path, 4).asking(server, concurrency=1)
     server.faults = [Fault("Caption of c", times=1, status=401)]
-    with pytest.raises(MedmaxError, match="answers no more"):
+    with pytest.raises(EndpointError, match="key_refused"):
         own.build()
     assert own.ledger.current("interleaved/samples") is None
     assert own.build().manifest.counts.kept == 4

@@ -126,7 +126,8 @@ def test_other_weights_are_another_identity_and_other_words_are_not(tmp_path: Pa
     first, second = lay_clip(tmp_path / "a" / "clip"), lay_clip(tmp_path / "b" / "clip", seed=1)
     assert identity_of(first) != identity_of(second)
     before = identity_of(first)
-    (first / "card.json").write_text("{}")
+    for words in ("card.json", "manifest.json"):
+        (first / words).write_text("{}")
     assert identity_of(first) == before
 
 
