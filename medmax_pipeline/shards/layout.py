@@ -54,12 +54,13 @@ def member_name(block: int, member: str) -> str:
     return f"{block:08d}.{member}"
 
 
-def vocabulary_record(vocabulary: Vocabulary, image_tokenizer: str) -> dict[str, Any]:
-    """What `vocabulary.json` says: every id that shards use, and both tokenizers' digests.
+def vocabulary_record(vocabulary: Vocabulary, image_tokenizer: str, codebook: str) -> dict[str, Any]:
+    """What `vocabulary.json` says: every id that shards use, both tokenizers' digests, and what codes stand for.
 
     Args:
         vocabulary: read from the text tokenizer.
         image_tokenizer: digest of the image tokenizer, as in the code store's folder name.
+        codebook: `models/codebook.codebook_digest` of the same, which a model can be held against.
     """
     names = ("bos", "pad", "eos", "unk", "first_code", "eoi", "boi", "sep", "image_placeholder")
     return {
@@ -69,6 +70,7 @@ def vocabulary_record(vocabulary: Vocabulary, image_tokenizer: str) -> dict[str,
         "codes_per_image": vocabulary.codes_per_image,
         "text_tokenizer": vocabulary.digest,
         "image_tokenizer": image_tokenizer,
+        "codebook": codebook,
     }
 
 

@@ -13,6 +13,7 @@ from medmax_pipeline.arrow import left_to_table, read_samples
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import Json, sha256_bytes, write_json, write_table
+from medmax_pipeline.models.codebook import codebook_digest
 from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.records import Sample
 from medmax_pipeline.shards.layout import VOCABULARY, vocabulary_record
@@ -47,7 +48,7 @@ def make_shards(ctx: Run, recipe: Recipe, sources: Sequence[str]) -> Outcome:
     ctx.log(f"{len(mixed.items):,} sequences to pack, {len(mixed.drops):,} dropped")
     packs = _plan(mixed, recipe)
     written = write_shards(ctx.out, _filled(packs, mixed, pictures, sequencer, store))
-    write_json(ctx.out / VOCABULARY, vocabulary_record(vocabulary, digest))
+    write_json(ctx.out / VOCABULARY, vocabulary_record(vocabulary, digest, codebook_digest(image_folder)))
     write_table(ctx.out / "drops.parquet", left_to_table(mixed.drops))
     write_table(ctx.out / "quarantine.parquet", left_to_table(mixed.quarantine))
     licences = {member.licence for member in mixed.members.values()}

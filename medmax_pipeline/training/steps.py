@@ -9,18 +9,16 @@ log/            metrics.jsonl (a line a step), curve.png, run.json
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from medmax_pipeline.config import Recipe
-from medmax_pipeline.errors import ConfigError, TokenError
-from medmax_pipeline.files import Json, read_json, sha256_file, write_json
+from medmax_pipeline.errors import ConfigError
+from medmax_pipeline.files import Json, read_json, write_json
 from medmax_pipeline.records import Counts
-from medmax_pipeline.steps import Need, Outcome, Run, Step
+from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.training.job import Job, result_parameters
 
 CODE_VERSION = "1"
 """Raise when the same recipe, shards and base model give other weights."""
-TOKENIZER = "tokenizer.json"
 
 
 def checkpoint_step(recipe: Recipe) -> Step:
@@ -46,12 +44,7 @@ def tune(ctx: Run, recipe: Recipe) -> Outcome:
         LaunchError: the training ended badly; the next attempt goes on from its last checkpoint.
     """
     shards, base = ctx.inputs[f"shards/{recipe.name}"], ctx.inputs["base_model"].folder
-    if shards.manifest.credentialed and not recipe.mixture.admit_credentialed:
-        raise ConfigError(
-            f"shards/{recipe.name} holds credentialed samples, but {recipe.name}.toml does not admit them. Set "
-            "mixture.admit_credentialed = true if you may train on them, or leave their sources out of the mixture."
-        )
-    check_vocabularies(shards.folder, {"base_model": base, "text_tokenizer": ctx.inputs["text_tokenizer"].folder})
+    _refuse_inputs(ctx, shards, recipe)
     job = Job(recipe=recipe, shards=str(shards.folder), base=str(base), out=str(ctx.out), work=str(ctx.work / "states"))
     path = ctx.work / "job.json"
     write_json(path, asdict(job))
@@ -65,19 +58,19 @@ def tune(ctx: Run, recipe: Recipe) -> Outcome:
     return Outcome(counts=Counts(taken=sequences, kept=sequences), summary=report)
 
 
-def check_vocabularies(shards: Path, holders: dict[str, Path]) -> None:
-    """Refuse shards whose ids were given by another tokenizer.json than that of a model or tokenizer folder.
+def _refuse_inputs(ctx: Run, shards: Artifact, recipe: Recipe) -> None:
+    """Refuse shards that the recipe does not admit, or whose ids mean something else to the model or to tokenizers."""
+    from medmax_pipeline.models.weights import tokenizer_digest
+    from medmax_pipeline.shards.layout import INDEX, VOCABULARY
+    from medmax_pipeline.tokens import PREPROCESSING
+    from medmax_pipeline.training.refusals import refuse_credentialed, refuse_foreign, refuse_text_tokenizer
 
-    Raises:
-        TokenError: naming the folder that differs.
-    """
-    from medmax_pipeline.shards.layout import VOCABULARY
-
-    written = read_json(shards / VOCABULARY).get("text_tokenizer")
-    for name, folder in holders.items():
-        found = sha256_file(folder / TOKENIZER) if (folder / TOKENIZER).is_file() else "none"
-        if found != written:
-            raise TokenError(
-                f"{name} has the {TOKENIZER} {found[:12]}, the shards were written with {str(written)[:12]}: their ids "
-                "mean different things. Make the shards again with this build's tokenizer."
-            )
+    if shards.manifest.credentialed and not recipe.mixture.admit_credentialed:
+        raise ConfigError(
+            f"shards/{recipe.name} holds credentialed samples, but {recipe.name}.toml does not admit them. Set "
+            "mixture.admit_credentialed = true if you may train on them, or leave their sources out of the mixture."
+        )
+    refuse_credentialed(shards.folder / INDEX, recipe)
+    refuse_text_tokenizer(shards.folder / VOCABULARY, ctx.inputs["text_tokenizer"].folder)
+    image = tokenizer_digest(ctx.inputs["image_tokenizer"].folder, preprocessing=PREPROCESSING)
+    refuse_foreign(shards.folder / VOCABULARY, ctx.inputs["base_model"].folder, image)

@@ -97,7 +97,7 @@ def test_counts_other_than_the_mixtures_are_found(tmp_path: Path, sequence: Sequ
 
 
 def test_shards_of_another_vocabulary_are_refused(tmp_path: Path, sequencer: Sequencer) -> None:
-    record = vocabulary_record(sequencer.vocabulary, "d" * 64)
+    record = vocabulary_record(sequencer.vocabulary, "d" * 64, "c" * 64)
     write_json(tmp_path / VOCABULARY, record)
     check_vocabulary(tmp_path, record)
     with pytest.raises(TokenError, match="image_tokenizer"):

@@ -135,6 +135,7 @@ def test_vocabulary_lies_beside_the_tars(shards: Artifact, vocabulary: Vocabular
     assert record["text_tokenizer"] == vocabulary.digest
     assert record["ids"]["sep"] == vocabulary.sep
     assert len(record["image_tokenizer"]) == 64
+    assert len(record["codebook"]) == 64
 
 
 def test_licences_are_those_of_what_was_kept(shards: Artifact) -> None:

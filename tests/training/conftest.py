@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from transformers import ChameleonVQVAEConfig
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.files import write_json
 from medmax_pipeline.models.chameleon import MixedModalChameleon, seeded_base
+from medmax_pipeline.models.codebook import codebook_digest
 from medmax_pipeline.models.vqgan import VQGAN
+from medmax_pipeline.models.weights import tokenizer_digest
 from medmax_pipeline.shards.layout import VOCABULARY, vocabulary_record
 from medmax_pipeline.shards.writer import Entry, write_shards
 from medmax_pipeline.strict import read_record
+from medmax_pipeline.tokens import PREPROCESSING
 from medmax_pipeline.tokens.sequence import Sequence as TokenSequence
 from medmax_pipeline.tokens.sequence import Span
 from medmax_pipeline.tokens.vocabulary import Vocabulary, code_name, vocabulary_of
@@ -47,6 +52,25 @@ class World:
     vocabulary: Vocabulary
 
 
+def tiny_vqgan() -> VQGAN:
+    """The world's image tokenizer, the same whenever it is made."""
+    config = ChameleonVQVAEConfig(
+        base_channels=32, channel_multiplier=[1, 1], num_res_blocks=1, resolution=4, latent_channels=8, embed_dim=8,
+        num_embeddings=CODES, attn_type="vanilla",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return VQGAN(config)
+
+
+@lru_cache(maxsize=1)
+def image_digests() -> tuple[str, str]:
+    """Of the world's image tokenizer: its digest and its codebook's."""
+    with tempfile.TemporaryDirectory() as held:
+        folder = Path(held) / "image"
+        tiny_vqgan().save(folder)
+        return tokenizer_digest(folder, preprocessing=PREPROCESSING), codebook_digest(folder)
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """One tiny world for all tests here; nobody writes into its folders."""
@@ -58,12 +82,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     Tokenizer(WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>")).save(
         str(text / "tokenizer.json")
     )
-    config = ChameleonVQVAEConfig(
-        base_channels=32, channel_multiplier=[1, 1], num_res_blocks=1, resolution=4, latent_channels=8, embed_dim=8,
-        num_embeddings=CODES, attn_type="vanilla",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    VQGAN(config).save(root / "image")
+    tiny_vqgan().save(root / "image")
     seeded_base(text, root / "image", SIZE, 0).save(root / "base", text_folder=text)
     return World(root, root / "base", text, vocabulary_of(text, root / "image"))
 
@@ -93,7 +112,7 @@ def shards_of(folder: Path, vocabulary: Vocabulary, packs: Sequence[Sequence[Tok
         for i, pack in enumerate(packs)
     ]
     write_shards(folder, entries)
-    write_json(folder / VOCABULARY, vocabulary_record(vocabulary, "0" * 64))
+    write_json(folder / VOCABULARY, vocabulary_record(vocabulary, *image_digests()))
     return folder
 
 

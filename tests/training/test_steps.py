@@ -90,6 +90,16 @@ def test_shards_of_another_vocabulary_are_refused(
         ledger.execute(checkpoint_step(short()), launch=launch)
 
 
+def test_shards_for_another_image_tokenizer_are_refused(
+    publish: Callable[..., None], ledger: Ledger, make_job: Callable[..., Job]
+) -> None:
+    path = Path(make_job().shards) / "vocabulary.json"
+    write_json(path, {**read_json(path), "image_tokenizer": "e" * 64})
+    publish()
+    with pytest.raises(TokenError, match="image_tokenizer is eeeeeeeeeeee there and"):
+        ledger.execute(checkpoint_step(short()), launch=launch)
+
+
 def test_locked_shards_lock_the_checkpoint(publish: Callable[..., None], ledger: Ledger) -> None:
     publish()
     locked = Step("shards/tiny", lambda ctx: Outcome(), "1", lock=lambda landing: Lock("pmc_oa is away", "fetch it"))
