@@ -41,18 +41,22 @@ LEFT_SCHEMA = pa.schema(
         ("row", pa.int64()),
     ]
 )
+PLACE_FIELDS = (
+    ("file", pa.string()),
+    ("member", pa.string()),
+    ("kind", pa.string()),
+    ("offset", pa.int64()),
+    ("packed", pa.int64()),
+    ("bytes", pa.int64()),
+    ("crc", pa.int64()),
+)
+"""Columns of an `ingest.places.Place`."""
 IMAGE_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
         ("source", pa.string()),
         ("folder", pa.string()),
-        ("file", pa.string()),
-        ("member", pa.string()),
-        ("kind", pa.string()),
-        ("offset", pa.int64()),
-        ("packed", pa.int64()),
-        ("bytes", pa.int64()),
-        ("crc", pa.int64()),
+        *PLACE_FIELDS,
         ("format", pa.string()),
         ("mode", pa.string()),
         ("width", pa.int32()),

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from medmax_pipeline.arrow import left_to_table
+from medmax_pipeline.arrow import PLACE_FIELDS, left_to_table
 from medmax_pipeline.files import DigestCache
 from medmax_pipeline.ingest.archives import MEMBER_DUPLICATE, Member, kind_of, list_members
 from medmax_pipeline.ingest.gz import seek_file, write_seek_points
@@ -47,17 +47,7 @@ FILE_SCHEMA: Final = pa.schema(
     ]
 )
 """One line an expected file, sorted by path; `pictures`, `group` and `rank` as in `LandingFile`."""
-MEMBER_SCHEMA: Final = pa.schema(
-    [
-        ("file", pa.string()),
-        ("member", pa.string()),
-        ("kind", pa.string()),
-        ("offset", pa.int64()),
-        ("packed", pa.int64()),
-        ("bytes", pa.int64()),
-        ("crc", pa.int64()),
-    ]
-)
+MEMBER_SCHEMA: Final = pa.schema(PLACE_FIELDS)
 """One line a `Place`, sorted by file, members in their archive's order. A table's line comes before its pictures'."""
 MANY_FILES: Final = 1000
 """Ours: a glob that stands for more files is one entry of the manifest."""
