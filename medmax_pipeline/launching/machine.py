@@ -67,9 +67,24 @@ class K8s:
     """Of the kubeconfig; empty: the current one, or the pod's own where this runs in a pod."""
     claims: Mapping[str, str] = field(default_factory=dict)
     """Persistent volume claims and where they are mounted; the store lies in one, at the same path as here."""
+    secrets: tuple[str, ...] = ()
+    """Secrets of the namespace, by name; each of their keys becomes a variable of the process."""
+    secret_keys: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the process, each with a place: `HF_TOKEN = "<secret>/<key>"`."""
     service_account: str = ""
+    """Whose token the pod gets; empty: none."""
+    user: int = 0
+    """Numeric id of the user that the module runs as, without capabilities; 0: the image's."""
+    shm_gb: int = 8
+    """Size of /dev/shm, where the processes of several GPUs meet; counts as memory as far as it is filled; 0: as is."""
+    container: Mapping[str, Any] = field(default_factory=dict)
+    """Merged into the module's container: pull policy, further mounts, another kind of accelerator."""
     pod: Mapping[str, Any] = field(default_factory=dict)
-    """Merged into the pod's `spec`, last: node selectors, tolerations, runtime class."""
+    """Merged into the pod's `spec`, last: node selectors, tolerations, runtime class, volumes."""
+    hopeless_s: float = 900.0
+    """How long a pod that has a machine may be refused its image or its secrets before it is given up."""
+    keep_s: int = 86400
+    """How long the cluster keeps a job that has ended."""
     poll_s: float = 5.0
 
 
