@@ -98,7 +98,20 @@ class Recipe:
     schedule: Schedule
     loss_weighting: Literal["sample", "token"] = "sample"
     """`sample`: each sample counts alike, the paper's setting (one sample a device); `token`: each labelled id does."""
+    packs_per_step: int = 1
+    """Packs between two updates, over all processes: the batch is the same on one device and on many."""
+    z_loss: float = 0.0
+    """Weight of the squared logarithm of the softmax's denominator, which holds logits near zero; 1e-5 in Chameleon's
+    own training (arXiv 2405.09818, section 2.3), 0 in the paper's."""
+    prompt_dropout: float = 0.0
+    """Share of the samples with a picture in their reply that lose their prompt, drawn anew in each epoch: what
+    guidance compares with. 0 in the paper's; 0.1 where guidance was proposed (arXiv 2207.12598)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """`bfloat16`: half the memory and many times the speed on accelerators; sums and the optimizer stay in float32."""
+    recompute: bool = False
+    """Compute activations again in the backward pass: a twentieth of their memory, about half as much time again."""
+    compile: bool = False
+    """Compile the layers (`torch.compile`): faster on accelerators, after minutes of compiling; other last bits."""
     seed: int = 0
 
 
@@ -131,7 +144,20 @@ def read_recipe(path: Path) -> Recipe:
             f"{recipe.packing.token_budget}; a sequence must fit into a pack."
         )
     _check_mixture(recipe.mixture, path.name)
+    _check_objective(recipe, path.name)
     return recipe
+
+
+def _check_objective(recipe: Recipe, where: str) -> None:
+    """Refuse numbers that no objective has."""
+    if recipe.packs_per_step < 1:
+        raise ConfigError(f"{where}: packs_per_step is {recipe.packs_per_step}; at least 1 expected.")
+    if not 0 <= recipe.prompt_dropout < 1:
+        raise ConfigError(
+            f"{where}: prompt_dropout is {recipe.prompt_dropout}; a share of at least 0, below 1 expected."
+        )
+    if recipe.z_loss < 0:
+        raise ConfigError(f"{where}: z_loss is {recipe.z_loss}; at least 0 expected.")
 
 
 def _check_mixture(mixture: Mixture, where: str) -> None:

@@ -1,23 +1,29 @@
-"""Packs in, tensors out: what one step sees. Order and reading are `shards/reader.py`; the objective is `loss.py`.
+"""Packs in, tensors out: what one process sees of one step. Order and reading are `shards/reader.py`, the objective is
+`loss.py`.
 
-The whole state of the data is the number of the step: it names its pack, whatever was read before.
+The whole state of the data is the number of the step: it names its packs, whatever was read before. A step's packs are
+shared among the processes: whole ones where there are enough, else their documents. Every target has the same share of
+the step's loss whoever computes it, so the number of processes changes nothing but the order of sums.
 
 T tokens of a pack, D documents (sequences) in it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from medmax_pipeline.errors import TokenError
+from medmax_pipeline.errors import ConfigError, TokenError
+from medmax_pipeline.recipe import Recipe
+from medmax_pipeline.training.group import Group
 
 Weighting = Literal["sample", "token"]
 
@@ -51,18 +57,27 @@ class Packs(Protocol):
         """Number of the pack that comes after `taken` packs, epoch after epoch."""
 
 
+class Part(NamedTuple):
+    """Some documents of a pack, as a pack of their own."""
+
+    ids: npt.NDArray[np.uint16]
+    cu_seqlens: npt.NDArray[np.int32]
+    spans: tuple[tuple[tuple[int, int], ...], ...]
+
+
 @dataclass(frozen=True)
 class Batch:
-    """One step's tensors.
+    """What is computed at once: one pack, or a process's share of it.
 
     Attributes:
         ids_T: int64 ids.
         positions_T: int64 place of each token in its document.
         cu_seqlens: (D+1,) int32.
         trained_T: bool, True where the token is a target.
-        weight_T: float32 share of each target in the step's loss; sums to 1, and is 0 where nothing is trained.
+        weight_T: float32 share of each target in the step's loss, summing to 1 over the step; 0 elsewhere.
         image_T: bool, True where the token is an image code.
         tokens: T without the padding.
+        seed: of the random numbers that are drawn while it is computed.
     """
 
     ids_T: Tensor
@@ -72,27 +87,176 @@ class Batch:
     weight_T: Tensor
     image_T: Tensor
     tokens: int
+    seed: int = 0
 
     def to(self, device: str) -> Batch:
         """The same on another device; bounds stay with the host, which reads them."""
-        return Batch(
-            self.ids_T.to(device),
-            self.positions_T.to(device),
-            self.cu_seqlens,
-            self.trained_T.to(device),
-            self.weight_T.to(device),
-            self.image_T.to(device),
-            self.tokens,
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("ids_T", "positions_T", "trained_T", "weight_T", "image_T")
+        }
+        return replace(self, **moved)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Of the documents, in tokens; without what only fills."""
+        lengths: list[int] = self.cu_seqlens.diff().tolist()
+        return lengths if sum(lengths) == self.tokens else lengths[:-1]
+
+
+class StepData:
+    """What this process computes in each step."""
+
+    def __init__(
+        self, packs: Packs, recipe: Recipe, image_ids: frozenset[int], group: Group, *, multiple: int, pad: int
+    ) -> None:
+        """Say how packs are shared.
+
+        Args:
+            packs: and their order.
+            recipe: its seed, weighting, prompt dropout and packs a step.
+            image_ids: ids that stand for image codes.
+            group: this process among all.
+            multiple: lengths are rounded up to it.
+            pad: the id that fills.
+
+        Raises:
+            ConfigError: the packs of a step cannot be shared evenly.
+        """
+        check_shared(recipe.packs_per_step, group.size)
+        self._packs, self._recipe, self._images, self._group = packs, recipe, image_ids, group
+        self._multiple, self._pad = multiple, pad
+
+    def batches(self, step: int) -> list[Batch]:
+        """This process's share of a step (from 0), one batch a pack or part of one; at least one."""
+        each, group = self._recipe.packs_per_step, self._group
+        numbers = [self._packs.position(step * each + place, self._recipe.seed) for place in range(each)]
+        packs = [self._packs.pack(number) for number in numbers]
+        total = sum(trained_weight(pack, self._recipe.loss_weighting) for pack in packs)
+        if not total:
+            raise TokenError("a pack has no trained token; shards must hold responses. Build the shards again.")
+        if each >= group.size:
+            mine = range(each)[group.rank * each // group.size : (group.rank + 1) * each // group.size]
+            return [self._batch(packs[place], step, place, 0, 1, total) for place in mine]
+        sharers = group.size // each
+        place, piece = divmod(group.rank, sharers)
+        return [self._batch(packs[place], step, place, piece, sharers, total)]
+
+    def _batch(self, pack: Pack, step: int, place: int, piece: int, sharers: int, total: float) -> Batch:
+        recipe = self._recipe
+        chosen = shared(np.diff(pack.cu_seqlens).tolist(), sharers)[piece] if sharers > 1 else None
+        bare = frozenset[int]()
+        if recipe.prompt_dropout:
+            bare = frozenset(
+                number
+                for number in range(len(pack.spans))
+                if chance(recipe.seed, step, place, number) < recipe.prompt_dropout
+                and answers_with_a_picture(pack, number, self._images)
+            )
+        seed = int(2**53 * chance(recipe.seed, step, place, -1 - piece))
+        if chosen is not None and not any(pack.spans[number] for number in chosen):
+            return replace(silent(self._pad), seed=seed)
+        part = pack if chosen is None and not bare else part_of(pack, chosen, bare)
+        made = collate(part, self._images, recipe.loss_weighting, total=total, multiple=self._multiple, pad=self._pad)
+        return replace(made, seed=seed)
+
+
+def check_shared(packs_per_step: int, processes: int) -> None:
+    """Refuse numbers of processes among which a step cannot be shared.
+
+    Raises:
+        ConfigError: neither number is a multiple of the other.
+    """
+    if packs_per_step % processes and processes % packs_per_step:
+        raise ConfigError(
+            f"{packs_per_step} packs a step cannot be shared by {processes} processes; one number must be a multiple "
+            "of the other. Change packs_per_step in the recipe (another objective), or the number of processes."
         )
 
 
-def collate(pack: Pack, image_ids: frozenset[int], weighting: Weighting, *, multiple: int = 1, pad: int = 1) -> Batch:
+def shared(lengths: Sequence[int], sharers: int) -> list[list[int]]:
+    """Documents, by number, for each of some processes: the longest first to whoever has the fewest tokens."""
+    loads, parts = [0] * sharers, [list[int]() for _ in range(sharers)]
+    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+        lightest = loads.index(min(loads))
+        loads[lightest] += lengths[number]
+        parts[lightest].append(number)
+    return [sorted(part) for part in parts]
+
+
+def chance(*of: int) -> float:
+    """A number in [0, 1) that these integers decide, on every machine and in every process."""
+    digest = hashlib.blake2b("/".join(map(str, of)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") / 2.0**64
+
+
+def trained_weight(pack: Pack, weighting: Weighting) -> float:
+    """What a pack counts in its step: its documents that are trained, or its targets."""
+    if weighting == "sample":
+        return float(sum(1 for spans in pack.spans if spans))
+    return float(sum(end - start for spans in pack.spans for start, end in spans))
+
+
+def answers_with_a_picture(pack: Pack, number: int, image_ids: frozenset[int]) -> bool:
+    """Whether a document is one question with a picture in its reply: what guidance without a prompt is drawn from."""
+    spans = pack.spans[number]
+    table = _stands_for_code(image_ids)
+    return len(spans) == 1 and bool(table[pack.ids[spans[0][0] : spans[0][1]]].any())
+
+
+def part_of(pack: Pack, chosen: Sequence[int] | None, bare: frozenset[int]) -> Part:
+    """Some documents of a pack.
+
+    Args:
+        pack: where they lie.
+        chosen: their numbers; None: all.
+        bare: numbers of those that lose their prompt: begin, separator and the reply stay. Generation with guidance
+            compares with such a context (Ho and Salimans 2022, classifier-free guidance).
+    """
+    ids, bounds, spans = [], [0], []
+    for number in range(len(pack.spans)) if chosen is None else chosen:
+        start, end = int(pack.cu_seqlens[number]), int(pack.cu_seqlens[number + 1])
+        document, skipped = pack.ids[start:end], 0
+        if number in bare:
+            reply = pack.spans[number][0][0] - start
+            skipped = reply - 2  # before the reply stands the separator, before the prompt the begin
+            document = np.concatenate([document[:1], document[reply - 1 :]])
+        moved = bounds[-1] - start - skipped
+        spans.append(tuple((first + moved, last + moved) for first, last in pack.spans[number]))
+        ids.append(document)
+        bounds.append(bounds[-1] + len(document))
+    return Part(np.concatenate(ids), np.array(bounds, dtype=np.int32), tuple(spans))
+
+
+def silent(pad: int) -> Batch:
+    """A batch that teaches nothing, for a process without a document: its collective sums still need a backward."""
+    return Batch(
+        ids_T=torch.full((2,), pad),
+        positions_T=torch.arange(2),
+        cu_seqlens=torch.tensor([0, 2], dtype=torch.int32),
+        trained_T=torch.tensor([False, True]),
+        weight_T=torch.zeros(2),
+        image_T=torch.zeros(2, dtype=torch.bool),
+        tokens=0,
+    )
+
+
+def collate(
+    pack: Pack,
+    image_ids: frozenset[int],
+    weighting: Weighting,
+    *,
+    total: float | None = None,
+    multiple: int = 1,
+    pad: int = 1,
+) -> Batch:
     """A pack as tensors.
 
     Args:
         pack: what the reader gave.
         image_ids: ids that stand for image codes.
         weighting: `sample`: each sequence has the same share, whatever its length; `token`: each target has.
+        total: `trained_weight` of the whole step; None: the pack is the step.
         multiple: the length is rounded up to it by one more document of `pad`, of which nothing is trained.
         pad: the id that fills.
 
@@ -101,24 +265,25 @@ def collate(pack: Pack, image_ids: frozenset[int], weighting: Weighting, *, mult
     """
     bounds = np.asarray(pack.cu_seqlens, dtype=np.int64)
     length = int(bounds[-1])
-    total = -(-length // multiple) * multiple
-    ids = np.full(total, pad, dtype=np.int64)
+    rounded = -(-length // multiple) * multiple
+    ids = np.full(rounded, pad, dtype=np.int64)
     ids[:length] = pack.ids
     starts = bounds[:-1]
-    positions = np.arange(total) - np.repeat(np.append(starts, length), np.append(np.diff(bounds), total - length))
-    weight = np.zeros(total, dtype=np.float64)
+    positions = np.arange(rounded) - np.repeat(np.append(starts, length), np.append(np.diff(bounds), rounded - length))
+    weight = np.zeros(rounded, dtype=np.float64)
     for number, spans in enumerate(pack.spans):
         _weigh(weight, int(starts[number]), int(bounds[number + 1]), spans, weighting)
-    if not weight.any():
-        raise TokenError("a pack has no trained token; shards must hold responses. Build the shards again.")
     trained = weight > 0
-    ends = bounds if total == length else np.append(bounds, total)
+    if not trained.any():
+        raise TokenError("a pack has no trained token; shards must hold responses. Build the shards again.")
+    weight /= trained_weight(pack, weighting) if total is None else total
+    ends = bounds if rounded == length else np.append(bounds, rounded)
     return Batch(
         ids_T=torch.from_numpy(ids),
         positions_T=torch.from_numpy(positions.astype(np.int64)),
         cu_seqlens=torch.from_numpy(ends.astype(np.int32)),
         trained_T=torch.from_numpy(trained),
-        weight_T=torch.from_numpy((weight / weight.sum()).astype(np.float32)),
+        weight_T=torch.from_numpy(weight.astype(np.float32)),
         image_T=torch.from_numpy(_stands_for_code(image_ids)[ids]),
         tokens=length,
     )

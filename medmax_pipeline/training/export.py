@@ -22,6 +22,7 @@ from medmax_pipeline.training.job import result_parameters
 if TYPE_CHECKING:
     from peft import PeftModel
 
+BOARD = "log/tensorboard"
 MODEL, ADAPTER, RECIPE, METRICS, CURVE, RUN = (
     "model",
     "adapter",
@@ -58,8 +59,11 @@ def _config(owner: PeftModel) -> Mapping[str, Any]:
     return config
 
 
-def export_log(out: Path, metrics: Sequence[str], run: Mapping[str, Json]) -> None:
-    """Write the metrics as they came, the curve, and what this process took."""
+def export_log(out: Path, metrics: Sequence[str], run: Mapping[str, Json], board: Path) -> None:
+    """Write the metrics as they came, the curve, what this process took, and TensorBoard's files out of `board`."""
     write_text(out / METRICS, "".join(line + "\n" for line in metrics))
     write_bytes(out / CURVE, loss_curve([json.loads(line) for line in metrics]))
+    for number, path in enumerate(sorted(board.glob("*tfevents*"))):
+        # TensorBoard puts the machine's name into the file's
+        write_bytes(out / BOARD / f"events.out.tfevents.{number:05d}", path.read_bytes())
     write_json(out / RUN, run)

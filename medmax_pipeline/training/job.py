@@ -39,8 +39,13 @@ class Job:
     cache: str = ""
     """Folder that keeps shards fetched from an address; empty: in the work folder."""
     device: Literal["cpu", "cuda", "auto"] = "auto"
-    recompute: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    processes: int = 0
+    """How many train together on this machine, one a device; 0: as many CUDA devices as share a step evenly, one on
+    the CPU. Under `torchrun` it is what that started."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """`ddp`: every process holds the whole model; `fsdp`: parameters, gradients and optimizer are spread over all."""
+    trackers: tuple[Literal["trackio", "wandb"], ...] = ()
+    """Who is told the metrics beside `metrics.jsonl` and TensorBoard's files; each is a package of its own."""
     log_steps: int = 10
     """Steps between two lines of the log."""
 
@@ -60,8 +65,11 @@ def read_job(path: Path) -> Job:
         StoreError: not JSON.
     """
     job = read_record(Job, read_json(path), path.name)
-    if job.threads < 1 or job.log_steps < 1:
-        raise ConfigError(f"{path.name}: threads is {job.threads}, log_steps {job.log_steps}; at least 1 expected.")
+    if job.threads < 1 or job.log_steps < 1 or job.processes < 0:
+        raise ConfigError(
+            f"{path.name}: threads is {job.threads}, log_steps {job.log_steps}; at least 1 expected "
+            f"(processes {job.processes}, at least 0)."
+        )
     return job
 
 

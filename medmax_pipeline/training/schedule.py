@@ -8,13 +8,13 @@ from medmax_pipeline.config import Schedule
 from medmax_pipeline.errors import ConfigError
 
 
-def total_steps(schedule: Schedule, packs: int) -> int:
-    """How many steps a run has, one pack a step.
+def total_steps(schedule: Schedule, packs: int, each: int = 1) -> int:
+    """How many steps a run has, of `each` packs.
 
     Raises:
         ConfigError: there are no packs, or fewer steps than one.
     """
-    steps = round(schedule.epochs * packs)
+    steps = round(schedule.epochs * packs / each)
     if steps < 1:
         raise ConfigError(f"{schedule.epochs} epochs of {packs} packs are no step at all. Add data or epochs.")
     return steps

@@ -23,11 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         job = read_job(Path(given[0]))
-        from medmax_pipeline.training.tokenizer.group import become_group, joined, wanted_processes
+        from medmax_pipeline.training.group import become_group, joined, wanted_processes
 
         processes = wanted_processes(job.processes, job.tuning.batch, job.device)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
-            become_group(processes, given[0])
+            become_group(processes, "medmax_pipeline.training.tokenizer", given)
         from medmax_pipeline.ingest.reader import ImageReader
         from medmax_pipeline.training.tokenizer.loop import tune
 

@@ -1,6 +1,6 @@
 """The tuning loop: a batch a step, two Adams, and a state from which a killed run goes on to the same bytes.
 
-Terms are `objective.py`, data `pictures.py`, several processes `group.py`, states `training/state.py`, figures
+Terms are `objective.py`, data `pictures.py`, several processes `training/group.py`, states `training/state.py`, figures
 `measure.py`. The rate is constant, as in the reference's configuration.
 """
 
@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from medmax_pipeline.errors import WeightsError
 from medmax_pipeline.files import Json, write_bytes, write_json, write_text
 from medmax_pipeline.models.vqgan import VQGAN
+from medmax_pipeline.training.group import Group
 from medmax_pipeline.training.loop import TrainingDiverged
-from medmax_pipeline.training.state import gather, newest_state, restore, save_state
+from medmax_pipeline.training.state import Piece, gather, newest_state, save_state
 from medmax_pipeline.training.tokenizer.card import CARD, card
 from medmax_pipeline.training.tokenizer.discriminator import PatchDiscriminator, new_discriminator
-from medmax_pipeline.training.tokenizer.group import Group
 from medmax_pipeline.training.tokenizer.job import FAILURES, Job, identity
 from medmax_pipeline.training.tokenizer.measure import measure
 from medmax_pipeline.training.tokenizer.objective import (
@@ -133,25 +133,20 @@ def tune(job: Job, reader: Reader, group: Group, log: Log) -> dict[str, Json]:
 
 def _resume(job: Job, setup: Setup, whose: str, log: Log) -> tuple[int, list[str]]:
     """Steps done by earlier processes, and their lines."""
-    found = newest_state(Path(job.work), whose, log) if setup.group.leads else None
-    setup.group.wait()  # only the first may clear away what a killed run left half written
-    if not setup.group.leads:
-        found = newest_state(Path(job.work), whose, lambda line: None)
+    found = newest_state(Path(job.work), whose, log, setup.group)
     if found is None:
         return 0, []
     for parameters, optimiser in setup.parameters(found.step, job.tuning.adversarial_start):
-        restore(found.tensors, parameters, optimiser)
+        found.restore(parameters, optimiser)
     log(f"goes on after step {found.step}")
     return found.step, found.metrics
 
 
 def _save(job: Job, setup: Setup, step: int, whose: str, metrics: list[str]) -> None:
-    if setup.group.leads:
-        tensors: dict[str, Tensor] = {}
-        for parameters, optimiser in setup.parameters(step, job.tuning.adversarial_start):
-            tensors |= gather(parameters, optimiser)
-        save_state(Path(job.work), step, whose, tensors, metrics)
-    setup.group.wait()
+    pieces: dict[str, Piece] = {}
+    for parameters, optimiser in setup.parameters(step, job.tuning.adversarial_start):
+        pieces |= gather(parameters, optimiser, setup.group)
+    save_state(Path(job.work), step, whose, pieces, metrics, setup.group)
 
 
 def _step(job: Job, setup: Setup, true_BCHW: Tensor, step: int) -> dict[str, Json]:

@@ -17,7 +17,7 @@ from medmax_pipeline.arrow import IMAGE_SCHEMA
 from medmax_pipeline.config import TokenizerTuning
 from medmax_pipeline.files import sha256_bytes, write_bytes, write_table
 from medmax_pipeline.ingest.reader import ImageReader
-from medmax_pipeline.training.tokenizer.group import Group
+from medmax_pipeline.training.group import Group
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA, Job
 from medmax_pipeline.training.tokenizer.loop import tune
 from tests.tokens.small import write_vqgan

@@ -18,9 +18,9 @@ from medmax_pipeline.errors import ConfigError, WeightsError
 from medmax_pipeline.files import read_json, sha256_file, write_json, write_table
 from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.models.vqgan import VQGAN
+from medmax_pipeline.training.group import Group
 from medmax_pipeline.training.loop import TrainingDiverged
 from medmax_pipeline.training.tokenizer.__main__ import main
-from medmax_pipeline.training.tokenizer.group import Group
 from medmax_pipeline.training.tokenizer.job import PICTURE_SCHEMA, Job, read_job
 from medmax_pipeline.training.tokenizer.loop import tune
 from tests.training.tokenizer.conftest import drawn, place_pictures, run
@@ -84,7 +84,7 @@ import os, signal, sys
 from pathlib import Path
 from medmax_pipeline.ingest.reader import ImageReader
 from medmax_pipeline.training.tokenizer import loop
-from medmax_pipeline.training.tokenizer.group import Group
+from medmax_pipeline.training.group import Group
 from medmax_pipeline.training.tokenizer.job import read_job
 
 job, inside = read_job(Path(sys.argv[1])), loop._step

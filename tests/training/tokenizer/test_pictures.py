@@ -12,8 +12,8 @@ from PIL import Image
 from medmax_pipeline.errors import ImageError
 from medmax_pipeline.files import sha256_bytes
 from medmax_pipeline.tokens.image import preprocess
+from medmax_pipeline.training.group import Group
 from medmax_pipeline.training.tokenizer import pictures as module
-from medmax_pipeline.training.tokenizer.group import Group
 from medmax_pipeline.training.tokenizer.pictures import Pictures
 from tests.training.tokenizer.conftest import drawn
 

@@ -38,7 +38,7 @@ class TunedLine(Line):
         made = super().steps()
         return [replace(step, key=BASE) if step.key == "image_tokenizer" else step for step in made]
 
-    def launch(self, arguments: Sequence[str]) -> None:
+    def launch(self, arguments: Sequence[str], *, state: Path | None = None) -> None:
         self.launched.append(list(arguments))
         assert arguments[0] == "medmax_pipeline.training.tokenizer"
         self.jobs.append(read_json(Path(arguments[1])))

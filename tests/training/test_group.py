@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from medmax_pipeline.errors import ConfigError
-from medmax_pipeline.training.tokenizer import group as module
-from medmax_pipeline.training.tokenizer.group import Group, joined, wanted_processes
+from medmax_pipeline.training import group as module
+from medmax_pipeline.training.group import Group, joined, wanted_processes
 
 
 def test_shares_are_even_and_leave_nothing() -> None:
