@@ -17,21 +17,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 from transformers import ChameleonConfig, ChameleonForConditionalGeneration
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmax_pipeline.errors import ConfigError, TokenError, WeightsError
 from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.models.attention import DOCUMENTS, Documents
+from medmax_pipeline.models.head import token_losses
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.models.weights import CONFIG, NAMES_SHOWN, publish_weights, read_config
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 PLACEHOLDER = "<image>"
 TOKENIZER = "tokenizer.json"
-HEAD_CHUNK = 2048
-"""Labelled positions whose logits are held at once: 2,048 x 65,536 in float32 are 0.5 GiB."""
 
 
 class LabelledLoss(NamedTuple):
@@ -126,11 +124,11 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
         Raises:
             TokenError: the bounds do not cover the ids, or a document is longer than the model's positions.
         """
-        documents = Documents.of(cu_seqlens, len(ids_T))
+        documents = Documents.of(cu_seqlens, len(ids_T), ids_T.device)
         limit = int(self.config.max_position_embeddings)
-        if max(documents.lengths) > limit:
+        if documents.longest > limit:
             raise TokenError(
-                f"a document of {max(documents.lengths)} tokens; the model has {limit} positions. "
+                f"a document of {documents.longest} tokens; the model has {limit} positions. "
                 "Lower the recipe's max_sequence."
             )
         outputs = self.model(
@@ -159,20 +157,8 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
             raise TokenError("a document's first token is marked as a target; nothing precedes it. Mark replies only.")
         hidden_LC = self.hidden_states(ids_T, positions_T, cu_seqlens)[at_L - 1]
         targets_L = ids_T[at_L]
-        if len(at_L) <= HEAD_CHUNK:
-            losses_L, log_z_L = self._token_losses(hidden_LC, targets_L)
-            return LabelledLoss(losses_L, log_z_L, at_L, targets_L)
-        pieces = [
-            checkpoint(self._token_losses, hidden, targets, use_reentrant=False)
-            for hidden, targets in zip(hidden_LC.split(HEAD_CHUNK), targets_L.split(HEAD_CHUNK), strict=True)
-        ]
-        losses_L, log_z_L = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        losses_L, log_z_L = token_losses(self.lm_head, hidden_LC, targets_L)
         return LabelledLoss(losses_L, log_z_L, at_L, targets_L)
-
-    def _token_losses(self, hidden_LC: Tensor, targets_L: Tensor) -> tuple[Tensor, Tensor]:
-        logits_LV = self.lm_head(hidden_LC).float()
-        log_z_L = logits_LV.logsumexp(dim=1)
-        return log_z_L - logits_LV.gather(1, targets_L[:, None]).squeeze(1), log_z_L
 
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> MixedModalChameleon:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import ChameleonForConditionalGeneration
 
 from medmax_pipeline.errors import ConfigError, StoreError, TokenError, WeightsError
-from medmax_pipeline.models import chameleon
+from medmax_pipeline.models import head
 from medmax_pipeline.models.chameleon import MixedModalChameleon, seeded_base
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.tokens.vocabulary import Vocabulary
@@ -134,7 +134,7 @@ def test_chunked_head_gives_the_same_losses_and_gradients(
         return losses.detach(), model.lm_head.weight.grad.clone()
 
     whole = run()
-    monkeypatch.setattr(chameleon, "HEAD_CHUNK", 7)
+    monkeypatch.setattr(head, "HEAD_CHUNK", 7)
     pieces = run()
     torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=1e-5)
     model.zero_grad()
