@@ -17,19 +17,22 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import ChameleonConfig, ChameleonForConditionalGeneration
+from transformers import ChameleonConfig, ChameleonForConditionalGeneration, GenerationConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from medmax_pipeline.errors import ConfigError, TokenError, WeightsError
 from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.models.attention import DOCUMENTS, Documents
 from medmax_pipeline.models.head import token_losses
+from medmax_pipeline.models.transformers_folder import write_companions
 from medmax_pipeline.models.vqgan import VQGAN
 from medmax_pipeline.models.weights import CONFIG, NAMES_SHOWN, publish_weights, read_config
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 PLACEHOLDER = "<image>"
 TOKENIZER = "tokenizer.json"
+SHARD_SIZE = "5GB"
+"""Of one file of weights at most; larger models come in several with an index, as the published ones do."""
 
 
 class LabelledLoss(NamedTuple):
@@ -200,15 +203,17 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
 
         Raises:
             StoreError: `folder` holds something already.
+            TokenError: the tokenizer lacks the names of the published vocabulary.
         """
         scratch = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-        self.save_pretrained(scratch)
+        self.save_pretrained(scratch, max_shard_size=SHARD_SIZE)
         config = read_json(scratch / CONFIG)
         config["architectures"] = [ChameleonForConditionalGeneration.__name__]
         config["dtype"] = str(self.lm_head.weight.dtype).removeprefix("torch.")
         config["vq_config"].pop("dtype", None)  # there after loading, not there in a new model; the same bytes for both
         write_json(scratch / CONFIG, config)
         shutil.copyfile(text_folder / TOKENIZER, scratch / TOKENIZER)
+        write_companions(scratch)
         publish_weights(scratch, folder)
 
 
@@ -295,7 +300,11 @@ def _check_loaded(told: dict[str, Any], folder: Path) -> None:
 
 
 def _set_special_ids(model: Any, vocabulary: dict[str, int]) -> None:
-    """Begin, pad and end by name, in the configuration and in the generation defaults."""
+    """Begin, pad and end by name, in the configuration and in the generation defaults.
+
+    Nothing else stays of published defaults: some are not valid together, and transformers then refuses to save them.
+    """
+    model.generation_config = GenerationConfig()
     for config in (model.config, model.generation_config):
         config.bos_token_id = vocabulary.get(BOS, 0)
         config.pad_token_id = vocabulary.get(PAD, 1)

@@ -38,8 +38,8 @@ DESCRIPTIONS = {
 }
 WEIGHTS_VERSION = "1"
 """Raise when the layout of a weights folder changes."""
-BASE_VERSION = "1"
-"""Raise when the seeded initialisation gives other weights."""
+BASE_VERSION = "2"
+"""Raise when the seeded initialisation gives other weights, or its folder other files."""
 
 
 class Files(NamedTuple):
