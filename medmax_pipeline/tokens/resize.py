@@ -2,8 +2,8 @@
 
 The published algorithm in whole numbers: weights of 22 bits, one direction after the other, rounded to 8 bits after
 each. Only the window that is kept is computed. Sums of integers are exact in any order, so that products of float64
-matrices (here), compiled loops (`kernels.py`, twice as fast, where numba is installed) and a device (`device.py`) agree
-to the bit. What is kept of a picture is `geometry.py`.
+matrices (here), compiled loops (`kernels.py`, where numba is installed; three to eight times as fast, and slow to load)
+and a device (`device.py`) agree to the bit. What is kept of a picture is `geometry.py`.
 
 Legend: H, W rows and columns, C channels (a grey picture has no axis for them), n samples of a span, taps weights each.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import time
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -39,6 +40,13 @@ ROWS: Final = 64
 """Rows worked on at once, which stay in the processor's cache."""
 COMPILED: Final = importlib.util.find_spec("numba") is not None
 """Whether the loops of `kernels.py` can be used."""
+LOADING_S: Final = 0.7
+"""Seconds of a processor that loading them takes. A process loads them when it has scaled for as long without: who has
+few pictures, or small ones, never pays for them, and who has many loses one such time."""
+
+
+_scaled_s = 0.0
+"""How long this process has scaled without them."""
 
 
 class Band(NamedTuple):
@@ -150,9 +158,13 @@ def down_first(placement: Placement) -> bool:
 
 
 def scaled(pixels: Pixels, placement: Placement) -> Pixels:
-    """The window of a scaled picture: by the compiled loops where there are any, else `by_products`."""
-    if not COMPILED:
-        return by_products(pixels, placement)
+    """The window of a scaled picture: by the compiled loops where there are any and they pay, else `by_products`."""
+    global _scaled_s
+    if not COMPILED or _scaled_s < LOADING_S:
+        begun = time.thread_time()
+        made = by_products(pixels, placement)
+        _scaled_s += time.thread_time() - begun
+        return made
     from medmax_pipeline.tokens.kernels import by_loops
 
     return by_loops(pixels, placement)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -82,6 +84,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     return {"device, float64": by_float64, "device, float32": by_float32}.get(request.param, in_process)
 
 
+@pytest.fixture(autouse=True)
+def loops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are compiled loops, the first picture is scaled by them."""
+    monkeypatch.setattr(resize, "LOADING_S", 0.0)
+
+
 SIZES = [(31, 22), (1, 1), (3, 90), (90, 3), (16, 16), (16, 40), (40, 16), (17, 16), (33, 64), (129, 65), (500, 301)]
 
 
@@ -153,6 +161,19 @@ def test_weights_on_a_rounding_edge_are_computed_in_pillows_order(monkeypatch: p
     band.cache_clear()
     assert np.array_equal(quick.weights, slow.weights)
     assert np.array_equal(quick.start, slow.start)
+
+
+def test_loops_are_loaded_by_who_has_scaled_for_as_long_as_loading_takes() -> None:
+    told = (
+        "import sys, numpy\nfrom medmax_pipeline.tokens import resize\n"
+        "from medmax_pipeline.tokens.geometry import place\n"
+        "def scale(): resize.scaled(numpy.zeros((30, 20), 'u1'), place(20, 30, 8)); return 'numba' in sys.modules\n"
+        "print(scale(), scale()); resize.LOADING_S = 0.0; print(scale())"
+    )
+    if not resize.COMPILED:
+        absent("fast", "numba (extra `fast`) is not installed")
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]
 
 
 def test_only_the_rows_and_columns_of_the_window_are_looked_at() -> None:
