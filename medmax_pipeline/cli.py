@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -167,7 +168,7 @@ def retry(arguments: argparse.Namespace) -> int:
         graph.steps(settings),
         arguments.sources,
         told,
-        lambda arguments: processes.run_module(arguments, told),
+        partial(processes.run_module, told=told),
     )
     if arguments.json:
         for item in found:

@@ -8,7 +8,7 @@ import dagster as dg
 from medmax_pipeline import config, graph
 from medmax_pipeline.assets import jobs
 from medmax_pipeline.assets.build import asset_of, eval_asset_of
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 from medmax_pipeline.resources.store import StoreResource
 
 
@@ -24,7 +24,7 @@ def definitions(settings: config.Settings) -> dg.Definitions:
         jobs=[jobs.full_rebuild, jobs.refresh_evals(steps)],
         schedules=[jobs.nightly_eval_refresh(steps)],
         sensors=[jobs.raw_files_changed(steps)],
-        resources={"store": StoreResource(), "launcher": LocalLauncher()},
+        resources={"store": StoreResource(), "launcher": Launcher()},
         executor=executor(settings.build.executor),
     )
 

@@ -98,4 +98,12 @@ class EndpointError(MedmaxError):
 
 
 class LaunchError(MedmaxError):
-    """A launched process ended badly."""
+    """A launched process ended badly.
+
+    Attributes:
+        reason: why, in one word of `launching/ends.py`, a cluster or the follower; `failed`: nothing more is known.
+    """
+
+    def __init__(self, message: str, reason: str = "failed") -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -206,10 +206,41 @@ def publish_folder(source: Path, target: Path) -> None:
         sync_folder(target.parent)
 
 
+def take_folder(source: Path, target: Path) -> None:
+    """Move a finished folder to where an empty one may be, at once and whole; both lie in one file system."""
+    with disk_errors(target):
+        source.rename(target)
+        sync_folder(target.parent)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours and all in it; nothing there is fine."""
     if path.exists():
         shutil.rmtree(path)
+
+
+class LogFile:
+    """A file that grows as lines come and is read meanwhile; the one kind that does not appear whole."""
+
+    def __init__(self, path: Path) -> None:
+        """Open (and create where absent) the log; what is in it stays."""
+        self._path = path
+        with disk_errors(path):
+            self._handle = path.open("ab", buffering=0)
+
+    def append(self, data: bytes) -> None:
+        """Add `data`; readers see it at once, a power cut may lose it.
+
+        Raises:
+            DiskFull: part of it, or nothing, was added.
+        """
+        with disk_errors(self._path):
+            while data:
+                data = data[self._handle.write(data) :]
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._handle.close()
 
 
 class DigestCache:

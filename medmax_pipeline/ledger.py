@@ -50,14 +50,13 @@ from medmax_pipeline.manifest import (
 )
 from medmax_pipeline.planning import Planned as Planned
 from medmax_pipeline.planning import joined, plan
-from medmax_pipeline.steps import Artifact, Outcome, Run, Step
+from medmax_pipeline.steps import Artifact, Launch, Outcome, Run, Step
 
 FINGERPRINT_DIGITS = 32
 """128 bits of the sha256: short enough for a path, far from any collision."""
 
 
 Log = Callable[[str], None]
-Launch = Callable[[Sequence[str]], None]
 
 
 class Resolved(NamedTuple):
@@ -282,7 +281,7 @@ class Ledger:
             sync_folder(work.parent)
 
 
-def _no_launcher(arguments: Sequence[str]) -> None:
+def _no_launcher(arguments: Sequence[str], *, state: Path | None = None) -> None:
     raise StoreError(f"{' '.join(arguments)}: this step launches a process, but no launcher was given.")
 
 

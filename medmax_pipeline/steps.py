@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import DigestCache, Json
@@ -38,6 +38,24 @@ class Artifact:
         return self.manifest.locked
 
 
+class Launch(Protocol):
+    """Runs a module as a watched process, on whatever machine its kind of work belongs to."""
+
+    def __call__(self, arguments: Sequence[str], *, state: Path | None = None) -> None:
+        """Run `python -m <arguments>` until it ends.
+
+        Args:
+            arguments: the module's name and what it is given.
+            state: None: nothing of it outlives this process. A folder in the step's work folder: it may, and the next
+                launch with the same folder and arguments goes on with it, or takes it as done. What it makes then
+                belongs below `state / "result"` or elsewhere in the work folder, since `Run.out` is emptied whenever
+                the step begins; the result is removed whenever the module is started anew.
+
+        Raises:
+            LaunchError: it ended badly.
+        """
+
+
 @dataclass(frozen=True)
 class Run:
     """Everything a step may use while it runs."""
@@ -51,8 +69,7 @@ class Run:
     store: Path
     landing: Path
     log: Callable[[str], None]
-    launch: Callable[[Sequence[str]], None]
-    """Run `python -m <arguments>` as a watched subprocess; a bad end raises LaunchError."""
+    launch: Launch
     previous: Artifact | None = None
     """What this build has published of the step so far, whatever it was made of; a hint to save work, never input."""
 

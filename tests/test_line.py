@@ -208,7 +208,7 @@ def test_two_builds_in_two_folders_give_the_same_shards(built: Path, project: Pa
 def plain_launcher(project: Path):  # type: ignore[no-untyped-def]
     """Runs a module as a subprocess, without Dagster."""
 
-    def launch(arguments: object) -> None:
+    def launch(arguments: object, *, state: Path | None = None) -> None:
         subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=project, capture_output=True)  # type: ignore[misc]
 
     return launch

@@ -4,6 +4,7 @@ The body of each is the same: ask the ledger to reuse or make, then show and che
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import dagster as dg
 
@@ -11,7 +12,7 @@ from medmax_pipeline.assets.checks import check_results, check_specs
 from medmax_pipeline.assets.show import metadata_of
 from medmax_pipeline.files import digest_of
 from medmax_pipeline.ledger import Ledger
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 from medmax_pipeline.resources.store import StoreResource
 from medmax_pipeline.steps import Artifact, Step
 
@@ -72,12 +73,10 @@ def asset_of(step: Step) -> dg.AssetsDefinition:
         name=step.key.replace("/", "__"), specs=[spec_of(step)], check_specs=check_specs(step.key), can_subset=False
     )
     def materialise(
-        context: dg.AssetExecutionContext, store: StoreResource, launcher: LocalLauncher
+        context: dg.AssetExecutionContext, store: StoreResource, launcher: Launcher
     ) -> Iterator[dg.MaterializeResult[None]]:
         ledger = store.ledger()
-        artifact, made = ledger.execute(
-            step, log=context.log.info, launch=lambda arguments: launcher.run(context, arguments)
-        )
+        artifact, made = ledger.execute(step, log=context.log.info, launch=partial(launcher.run, context))
         yield result_of(ledger, artifact, made)
 
     return materialise
@@ -94,13 +93,13 @@ def eval_asset_of(name: str, steps: Sequence[Step]) -> dg.AssetsDefinition:
         can_subset=True,
     )
     def evaluate(
-        context: dg.AssetExecutionContext, store: StoreResource, launcher: LocalLauncher
+        context: dg.AssetExecutionContext, store: StoreResource, launcher: Launcher
     ) -> Iterator[dg.MaterializeResult[None]]:
         ledger = store.ledger()
         chosen = [by_key["/".join(key.path)] for key in sorted(context.selected_asset_keys)]
         assert chosen[0].together is not None
         done = ledger.execute_together(
-            chosen, chosen[0].together, log=context.log.info, launch=lambda arguments: launcher.run(context, arguments)
+            chosen, chosen[0].together, log=context.log.info, launch=partial(launcher.run, context)
         )
         for artifact, made in done.values():
             yield result_of(ledger, artifact, made)

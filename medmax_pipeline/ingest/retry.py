@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from medmax_pipeline.errors import ConfigError
-from medmax_pipeline.ledger import Launch, Ledger, Log
+from medmax_pipeline.ledger import Ledger, Log
 from medmax_pipeline.records import Counts
-from medmax_pipeline.steps import Step
+from medmax_pipeline.steps import Launch, Step
 
 OVER_ALL: Final = ("captions", "image_codes")
 """Steps over all sources that quarantine units, in their order."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import json
 import os
 import runpy
 import signal
@@ -20,6 +19,9 @@ import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from medmax_pipeline.launching.living import MARK, end_all
+from medmax_pipeline.launching.supervise import parse_report
 
 PR_SET_PDEATHSIG = 1
 """Linux, `prctl(2)`: the signal that this process gets when its parent dies."""
@@ -53,17 +55,6 @@ class LineTee(io.TextIOBase):
         self._stream.flush()
 
 
-def parse_report(line: str) -> dict[str, Any] | None:
-    """The report in a line, or None where the line is for people."""
-    if not line.startswith("{"):
-        return None
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def die_with_parent(parent: int) -> None:
     """End this process group with the launcher, however the launcher ends. Linux only; elsewhere only by signals."""
 
@@ -73,6 +64,8 @@ def die_with_parent(parent: int) -> None:
         while not (orphaned := os.getppid() != parent) and time.monotonic() < deadline:
             time.sleep(0.01)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if orphaned and MARK in os.environ:  # workers of torchrun lead groups of their own
+            end_all(os.environ[MARK], 0.0, spare=(os.getpid(),))
         os.killpg(0, signal.SIGKILL if orphaned else signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, end_group)

@@ -12,7 +12,8 @@ from dataclasses import asdict
 
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import ConfigError
-from medmax_pipeline.files import Json, read_json, write_json
+from medmax_pipeline.files import Json, read_json, take_folder, write_json
+from medmax_pipeline.launching.state import RESULT
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.training.job import Job, result_parameters
@@ -45,10 +46,13 @@ def tune(ctx: Run, recipe: Recipe) -> Outcome:
     """
     shards, base = ctx.inputs[f"shards/{recipe.name}"], ctx.inputs["base_model"].folder
     _refuse_inputs(ctx, shards, recipe)
-    job = Job(recipe=recipe, shards=str(shards.folder), base=str(base), out=str(ctx.out), work=str(ctx.work / "states"))
+    state = ctx.work / "launch"
+    out = state / RESULT
+    job = Job(recipe=recipe, shards=str(shards.folder), base=str(base), out=str(out), work=str(ctx.work / "states"))
     path = ctx.work / "job.json"
     write_json(path, asdict(job))
-    ctx.launch(["medmax_pipeline.training", str(path)])
+    ctx.launch(["medmax_pipeline.training", str(path)], state=state)
+    take_folder(out, ctx.out)
     report: dict[str, Json] = read_json(ctx.out / "log" / "run.json")
     import pyarrow.parquet as pq
 

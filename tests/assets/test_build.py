@@ -12,7 +12,7 @@ from medmax_pipeline.assets.build import asset_key, asset_of
 from medmax_pipeline.assets.show import INLINE_BYTES, funnel, inline
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.records import Counts
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 from medmax_pipeline.resources.store import StoreResource
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
@@ -27,7 +27,7 @@ def instance(store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagste
 def materialise(steps: list[Step], instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     return dg.materialize(
         [asset_of(step) for step in steps],
-        resources={"store": StoreResource(), "launcher": LocalLauncher()},
+        resources={"store": StoreResource(), "launcher": Launcher()},
         instance=instance,
         raise_on_error=False,
     )

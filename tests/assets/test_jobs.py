@@ -13,7 +13,7 @@ from medmax_pipeline.assets import jobs
 from medmax_pipeline.assets.build import asset_of
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import External
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 from medmax_pipeline.resources.store import StoreResource
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
@@ -56,7 +56,7 @@ class Night:
     def tick(self, steps: tuple[Step, ...] = STEPS) -> dg.RunRequest | dg.SkipReason:
         definitions = dg.Definitions(
             assets=[asset_of(step) for step in steps],
-            resources={"store": StoreResource(), "launcher": LocalLauncher()},
+            resources={"store": StoreResource(), "launcher": Launcher()},
         )
         schedule = jobs.nightly_eval_refresh(steps)
         context = dg.build_schedule_context(

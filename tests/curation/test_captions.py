@@ -251,9 +251,8 @@ def test_retry_asks_once_more_about_what_could_not_be_judged_and_about_nothing_e
     line.publish("pmc_oa", [*pairs(4, odd=(1,)), lost])
     assert sum(line.captions().manifest.counts.quarantined.values()) == 2
     asked = len(server.seen)
-    again = retry(
-        line.ledger, [captions_step(line.sources, line.curation, {"reader": line.endpoint})], [], print, print
-    )
+    steps = [captions_step(line.sources, line.curation, {"reader": line.endpoint})]
+    again = retry(line.ledger, steps, [], print, lambda arguments, *, state=None: None)
     assert again[0].after == Counts(5, 5)
     assert len(server.seen) == asked + 2
 

@@ -64,7 +64,7 @@ class House:
         lay_pmc_oa(self.landing, [{"image": name, "caption": f"A figure {name}."} for name in pictures], pictures)
         lay_vqa_rad(self.landing, [question(0, "chart.jpg")], {"chart.jpg": CHARTS[1]})
 
-    def launch(self, arguments: Sequence[str]) -> None:
+    def launch(self, arguments: Sequence[str], *, state: Path | None = None) -> None:
         self.launched += 1
         done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:

@@ -47,7 +47,7 @@ class Line:
     upstream: dict[str, Step]
     launched: list[Sequence[str]] = field(default_factory=list)
 
-    def launch(self, arguments: Sequence[str]) -> None:
+    def launch(self, arguments: Sequence[str], *, state: Path | None = None) -> None:
         """Run the launched module in this process."""
         self.launched.append(arguments)
         assert arguments[0] == "medmax_pipeline.eval"

@@ -29,7 +29,7 @@ def quiet(line: str) -> None:
     """Takes a line and drops it."""
 
 
-def no_launch(arguments: Sequence[str]) -> None:
+def no_launch(arguments: Sequence[str], *, state: Path | None = None) -> None:
     raise AssertionError(f"nothing here launches {arguments}")
 
 

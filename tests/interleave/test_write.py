@@ -155,7 +155,7 @@ def test_a_retry_by_command_gives_unreadable_pairs_further_attempts_and_asks_not
     server.faults = [Fault("Caption of b", times=3, text="Sorry?")]
     own = house(tmp_path).asking(server)
     assert own.build().manifest.counts.quarantined == {"reply_not_json": 1}
-    (tried,) = retry(own.ledger, own.steps(), [], lambda line: None, lambda arguments: None)
+    (tried,) = retry(own.ledger, own.steps(), [], lambda line: None, lambda arguments, *, state=None: None)
     assert (tried.key, tried.changed) == ("interleaved/samples", True)
     assert own.ledger.need("interleaved/samples").manifest.counts.kept == 3
     assert [sum(f"Caption of {name}" in seen.text for seen in server.seen) for name in "abc"] == [1, 4, 1]

@@ -25,7 +25,7 @@ def run_of(house: House, tmp_path: Path) -> Run:
         store=tmp_path / "store",
         landing=tmp_path / "landing",
         log=lambda line: None,
-        launch=lambda arguments: None,
+        launch=lambda arguments, *, state=None: None,
     )
 
 

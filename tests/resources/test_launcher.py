@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from medmax_pipeline.errors import LaunchError
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 
 
 @pytest.fixture
@@ -32,11 +32,11 @@ def materialise(instance: dg.DagsterInstance, *arguments: str) -> dg.ExecuteInPr
     """One asset that launches `arguments`."""
 
     @dg.asset
-    def launches(context: dg.AssetExecutionContext, launcher: LocalLauncher) -> dg.MaterializeResult[None]:
+    def launches(context: dg.AssetExecutionContext, launcher: Launcher) -> dg.MaterializeResult[None]:
         launcher.run(context, arguments)
         return dg.MaterializeResult(metadata={"own": 1})
 
-    return dg.materialize([launches], resources={"launcher": LocalLauncher()}, instance=instance, raise_on_error=False)
+    return dg.materialize([launches], resources={"launcher": Launcher()}, instance=instance, raise_on_error=False)
 
 
 def log_times(instance: dg.DagsterInstance, run_id: str, text: str) -> list[float]:
@@ -133,15 +133,15 @@ IGNORE = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 PARENT = """
 import sys
 import dagster as dg
-from medmax_pipeline.resources.launcher import LocalLauncher
+from medmax_pipeline.resources.launcher import Launcher
 
 @dg.asset
-def launches(context: dg.AssetExecutionContext, launcher: LocalLauncher) -> None:
+def launches(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
     launcher.run(context, ["launched", sys.argv[1]])
 
 if __name__ == "__main__":
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize([launches], resources={"launcher": LocalLauncher(grace_s=1.0)}, instance=instance)
+        dg.materialize([launches], resources={"launcher": Launcher(grace_s=1.0)}, instance=instance)
 """
 
 

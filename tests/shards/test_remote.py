@@ -35,7 +35,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("published")
     artifact, _ = Ledger(root / "store", "test", root / "landing").execute(
-        Step("shards/one", run, "1"), log=lambda line: None, launch=lambda arguments: None
+        Step("shards/one", run, "1"), log=lambda line: None, launch=lambda arguments, *, state=None: None
     )
     return artifact.folder
 

@@ -50,7 +50,7 @@ class Line:
             made[step.key], _ = ledger.execute(step, launch=self.launch)
         return ledger, made
 
-    def launch(self, arguments: Sequence[str]) -> None:
+    def launch(self, arguments: Sequence[str], *, state: Path | None = None) -> None:
         """Encode as the arguments say, in a process where `spawn` asks for one; remembered in `launched`."""
         self.launched.append(list(arguments))
         if not self.spawn:

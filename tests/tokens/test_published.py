@@ -190,7 +190,7 @@ def curated_without_interleaved() -> Step:
     return Step("medmax_data/curated", run, "1", needs=(Need("medmax_data/samples"),))
 
 
-def encode_here(arguments: Sequence[str]) -> None:
+def encode_here(arguments: Sequence[str], *, state: Path | None = None) -> None:
     """The encoder without a process of its own: importing torch costs seconds."""
     assert main(list(arguments[1:])) == 0
     torch.use_deterministic_algorithms(False)

@@ -18,7 +18,7 @@ from medmax_pipeline.training.steps import checkpoint_step
 from tests.training.conftest import World, recipe_of
 
 
-def launch(arguments: Sequence[str]) -> None:
+def launch(arguments: Sequence[str], *, state: Path | None = None) -> None:
     """The launched process, in this one."""
     assert arguments[0] == "medmax_pipeline.training"
     assert main(arguments[1:]) == 0

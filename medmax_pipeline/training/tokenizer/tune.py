@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from medmax_pipeline.config import TokenizerTuning
 from medmax_pipeline.errors import ConfigError
-from medmax_pipeline.files import Json, inside, read_json, write_json, write_table
+from medmax_pipeline.files import Json, inside, read_json, take_folder, write_json, write_table
+from medmax_pipeline.launching.state import RESULT
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Artifact, Outcome, Run
 from medmax_pipeline.training.tokenizer.card import CARD
@@ -22,6 +23,8 @@ from medmax_pipeline.training.tokenizer.choose import HELD_OUT, Choice, choose
 from medmax_pipeline.training.tokenizer.job import FAILURES, PICTURE_SCHEMA, Job
 from medmax_pipeline.training.tokenizer.steps import BASE
 
+LAUNCH = "launch"
+"""In the step's work folder: the state of the launch."""
 NOT_SHOWN = ("what", "tuning", "terms")
 """Of the card; the manifest says them elsewhere, and terms one by one."""
 
@@ -43,7 +46,8 @@ def tune(ctx: Run, tuning: TokenizerTuning, sources: Sequence[str], trained: Seq
     ctx.log(f"{len(choice.trained):,} pictures to tune on, {len(choice.held_out):,} held out")
     job = _job(ctx, tuning, choice, sources)
     write_json(ctx.work / "job.json", asdict(job))
-    ctx.launch(["medmax_pipeline.training.tokenizer", str(ctx.work / "job.json")])
+    ctx.launch(["medmax_pipeline.training.tokenizer", str(ctx.work / "job.json")], state=ctx.work / LAUNCH)
+    take_folder(Path(job.out), ctx.out)
     failures: Mapping[str, Sequence[str]] = read_json(Path(job.work) / FAILURES)
     card: dict[str, Json] = read_json(ctx.out / CARD)
     base = ctx.inputs[BASE].manifest
@@ -68,7 +72,7 @@ def _job(ctx: Run, tuning: TokenizerTuning, choice: Choice, sources: Sequence[st
         images=tuple(str(item.folder / "images.parquet") for item in samples if not item.locked),
         pictures=str(ctx.work / "pictures.parquet"),
         perceptual=str(inside(ctx.landing, tuning.perceptual)) if tuning.perceptual else "",
-        out=str(ctx.out),
+        out=str(ctx.work / LAUNCH / RESULT),
         work=str(ctx.work / "states"),
     )
 
