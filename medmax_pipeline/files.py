@@ -45,15 +45,15 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's word for a full or read-only disk into ours.
 
     Raises:
-        DiskFull: no space (ENOSPC) or quota (EDQUOT) left.
+        DiskFull: no space (ENOSPC) or quota (EDQUOT) left, or a file may not be so large (EFBIG).
         StoreError: the folder may not be written.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(
-                f"{path}: no space left while writing. Nothing published was touched. "
+                f"{path}: no space left while writing ({os.strerror(error.errno)}). Nothing published was touched. "
                 "Free some space (`medmax plan` shows what is to come) and run again."
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -107,7 +107,8 @@ def reason_of(error: BaseException) -> str:
 
     if isinstance(error, TrainingDiverged):
         return "diverged"
-    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in full):
         return "disk_full"
     cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     if cpu or isinstance(error, OutOfMemoryError | MemoryError):

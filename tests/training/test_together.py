@@ -58,7 +58,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "lora": {"packs_per_step": 2, "adapter": LORA},
     "z": {"packs_per_step": 4, "z_loss": 1e-3, "loss_weighting": "token"},
 }
-"""What one process does with two packs a step, and with one; with LoRA and its dropout; four packs for two processes."""
+"""What one process does with two packs a step, and with one; with LoRA's dropout; with two packs for each of two."""
 TOGETHER = {
     "packs-ddp": ("packs", "ddp"),
     "packs-fsdp": ("packs", "fsdp"),
