@@ -26,9 +26,13 @@ OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables that Ray's client obeys before the address it is given."""
 STOP_MARGIN_S = 10
 """Seconds beyond `grace_s` after which Ray kills what it was asked to stop; Ray's own default is 3 s in all."""
-SETTLE_S = 15.0
-"""A network file system shows another machine's last writes within seconds."""
-STARTING_S = 15.0
+SETTLE_S = 60.0
+"""For so long a network file system may show an older state of a folder."""
+STARTING_S = 120.0
+"""How long a job server that is just starting may have nobody who takes jobs; it holds each request for 10 s."""
+LATER = "try again later"
+"""What it says meanwhile."""
+PENDING_S = 15.0
 """A job that has what it asks for leaves PENDING in seconds; one that has not is stopped when it starts."""
 GIB = 1 << 30
 UNKNOWN = "status code 404"
@@ -80,6 +84,15 @@ class RayJobs:
         Raises:
             LaunchError: the job server refused it, or does not answer.
         """
+        deadline = time.monotonic() + STARTING_S
+        while True:
+            try:
+                return self._submitted(launched)
+            except LaunchError as error:
+                if LATER not in str(error) or time.monotonic() > deadline:
+                    raise
+
+    def _submitted(self, launched: Launched) -> str:
         machine = launched.machine
         with self._asking() as client:
             handle: str = client.submit_job(
@@ -123,7 +136,7 @@ class RayJobs:
         asked = time.monotonic()
         while (standing := self.alive(handle)).state != "gone":
             waited_s = time.monotonic() - asked
-            if standing.state == "waiting" and waited_s > STARTING_S:
+            if standing.state == "waiting" and waited_s > PENDING_S:
                 return
             if waited_s > _stop_s(launched) + STOP_MARGIN_S:
                 raise LaunchError(
