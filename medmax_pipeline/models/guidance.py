@@ -35,24 +35,23 @@ class Context:
     weight: float
 
 
-def contexts(prompt: Ids, vocabulary: Specials, cfg_text: float, cfg_image: float, *, keep_sep: bool) -> list[Context]:
+def contexts(prompt: Ids, vocabulary: Specials, cfg_text: float, cfg_image: float) -> list[Context]:
     """What an item's logits are mixed from: u + image·(i - u) + text·(p - i).
 
-    p is the prompt; i keeps begin, picture marks and codes of it; u is begin and begin-of-image alone. Contexts of
-    weight zero are left out.
+    p is the prompt; i keeps begin, picture marks and codes of it; u is begin and begin-of-image alone, as samples
+    without their prompt are in training (`prompt_dropout`). Contexts of weight zero are left out.
 
     Args:
         prompt: ids up to where the picture begins; the begin-of-image id is added where it is not there.
         vocabulary: says which ids are what.
         cfg_text: how far to follow the text; 1 for no guidance.
         cfg_image: how far to follow the prompt's pictures.
-        keep_sep: keep the separator in i and u, as prompts dropped in training have it; published code does not.
     """
     full = tuple(map(int, prompt))
     full = full if full and full[-1] == vocabulary.boi else (*full, vocabulary.boi)
     codes = range(vocabulary.first_code, vocabulary.first_code + vocabulary.codebook_size)
-    pictured = pictures_of(full, vocabulary, keep_sep=keep_sep)
-    empty = (vocabulary.bos, *((vocabulary.sep,) if keep_sep else ()), vocabulary.boi)
+    pictured = pictures_of(full, vocabulary)
+    empty = (vocabulary.bos, vocabulary.boi)
     mixed: list[tuple[tuple[int, ...], float]] = [(full, cfg_text)]
     if any(number in codes for number in full):
         mixed += [(pictured, cfg_image - cfg_text), (empty, 1.0 - cfg_image)]
@@ -64,10 +63,10 @@ def contexts(prompt: Ids, vocabulary: Specials, cfg_text: float, cfg_image: floa
     return [Context(ids, weight) for ids, weight in weights.items() if weight != 0.0]
 
 
-def pictures_of(ids: Ids, vocabulary: Specials, *, keep_sep: bool = False) -> tuple[int, ...]:
-    """Begin, picture marks and codes of a sequence, and its separators where asked."""
+def pictures_of(ids: Ids, vocabulary: Specials) -> tuple[int, ...]:
+    """Begin, picture marks and codes of a sequence."""
     codes = range(vocabulary.first_code, vocabulary.first_code + vocabulary.codebook_size)
-    kept = {vocabulary.bos, vocabulary.boi, vocabulary.eoi} | ({vocabulary.sep} if keep_sep else set())
+    kept = {vocabulary.bos, vocabulary.boi, vocabulary.eoi}
     return tuple(number for number in map(int, ids) if number in kept or number in codes)
 
 
@@ -82,7 +81,6 @@ def generate_images(
     top_p: float = 0.9,
     cfg_text: float = 3.0,
     cfg_image: float = 1.2,
-    keep_sep: bool = False,
     batch_size: int = ITEMS,
     stepping: Stepping = "eager",
 ) -> Tensor:
@@ -97,7 +95,6 @@ def generate_images(
         top_p: probability of the likeliest codes that are drawn from; the published 0.9.
         cfg_text: guidance by the text; the published 3.0.
         cfg_image: guidance by the prompt's pictures; the published 1.2.
-        keep_sep: see `contexts`.
         batch_size: items side by side.
         stepping: how single ids are computed.
 
@@ -111,7 +108,7 @@ def generate_images(
         raise TokenError(f"{len(prompts)} prompts, {len(seeds)} seeds; expected one seed an item.")
     codes_BN = torch.empty((len(prompts), vocabulary.codes_per_image), dtype=torch.int64)
     for batch in batches(prompts, vocabulary.eoi, batch_size, CONTEXTS * vocabulary.codes_per_image):
-        mixes = [contexts(prompts[i], vocabulary, cfg_text, cfg_image, keep_sep=keep_sep) for i in batch]
+        mixes = [contexts(prompts[i], vocabulary, cfg_text, cfg_image) for i in batch]
         draws = torch.stack([uniform(seeds[i], vocabulary.codes_per_image) for i in batch])
         codes_BN[batch] = _draw(model, mixes, draws, vocabulary, Nucleus(temperature, top_p), stepping)
     return codes_BN

@@ -11,7 +11,7 @@ T tokens of a pack, D documents (sequences) in it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
@@ -145,14 +145,12 @@ class StepData:
     def _batch(self, pack: Pack, step: int, place: int, piece: int, sharers: int, total: float) -> Batch:
         recipe = self._recipe
         chosen = shared(np.diff(pack.cu_seqlens).tolist(), sharers)[piece] if sharers > 1 else None
-        bare = frozenset[int]()
+        bare: dict[int, int] = {}
         if recipe.prompt_dropout:
-            bare = frozenset(
-                number
-                for number in range(len(pack.spans))
-                if chance(recipe.seed, step, place, number) < recipe.prompt_dropout
-                and answers_with_a_picture(pack, number, self._images)
-            )
+            for number in range(len(pack.spans)):
+                picture = drawn_picture(pack, number, self._images)
+                if picture is not None and chance(recipe.seed, step, place, number) < recipe.prompt_dropout:
+                    bare[number] = picture
         seed = int(2**53 * chance(recipe.seed, step, place, -1 - piece))
         if chosen is not None and not any(pack.spans[number] for number in chosen):
             return replace(silent(self._pad), seed=seed)
@@ -197,34 +195,33 @@ def trained_weight(pack: Pack, weighting: Weighting) -> float:
     return float(sum(end - start for spans in pack.spans for start, end in spans))
 
 
-def answers_with_a_picture(pack: Pack, number: int, image_ids: frozenset[int]) -> bool:
-    """Whether a document is one question with a picture in its reply: what guidance without a prompt is drawn from."""
+def drawn_picture(pack: Pack, number: int, image_ids: frozenset[int]) -> int | None:
+    """Where in a pack the first picture of a document's only reply begins; None where there is none."""
     spans = pack.spans[number]
-    table = _stands_for_code(image_ids)
-    return len(spans) == 1 and bool(table[pack.ids[spans[0][0] : spans[0][1]]].any())
+    if len(spans) != 1:
+        return None
+    start, end = spans[0]
+    codes = np.flatnonzero(_stands_for_code(image_ids)[pack.ids[start:end]])
+    return start + int(codes[0]) - 1 if len(codes) and codes[0] else None
 
 
-def part_of(pack: Pack, chosen: Sequence[int] | None, bare: frozenset[int]) -> Part:
+def part_of(pack: Pack, chosen: Sequence[int] | None, bare: Mapping[int, int]) -> Part:
     """Some documents of a pack.
 
     Args:
         pack: where they lie.
         chosen: their numbers; None: all.
-        bare: numbers of those that lose their prompt: begin, separator and the reply stay. Generation with guidance
-            compares with such a context (Ho and Salimans 2022, classifier-free guidance).
+        bare: where the pictures of those begin that lose everything between begin and picture. So bare is the context
+            that generation under guidance compares with (Ho and Salimans 2022, classifier-free guidance).
     """
     ids, bounds, spans = [], [0], []
     for number in range(len(pack.spans)) if chosen is None else chosen:
         start, end = int(pack.cu_seqlens[number]), int(pack.cu_seqlens[number + 1])
-        document, skipped = pack.ids[start:end], 0
-        if number in bare:
-            reply = pack.spans[number][0][0] - start
-            skipped = reply - 2  # before the reply stands the separator, before the prompt the begin
-            document = np.concatenate([document[:1], document[reply - 1 :]])
-        moved = bounds[-1] - start - skipped
-        spans.append(tuple((first + moved, last + moved) for first, last in pack.spans[number]))
-        ids.append(document)
-        bounds.append(bounds[-1] + len(document))
+        kept = bare.get(number, start + 1)
+        moved = bounds[-1] + 1 - kept
+        spans.append(tuple((max(first, kept) + moved, last + moved) for first, last in pack.spans[number]))
+        ids += [pack.ids[start : start + 1], pack.ids[kept:end]]
+        bounds.append(end + moved)
     return Part(np.concatenate(ids), np.array(bounds, dtype=np.int32), tuple(spans))
 
 

@@ -133,7 +133,7 @@ def test_likeliest_codes_equal_plain_forwards_of_three_contexts(
 
 
 def test_prompts_without_a_picture_need_two_contexts(prompts: list[list[int]], vocabulary: Vocabulary) -> None:
-    found = contexts(prompts[0], vocabulary, 3.0, 1.2, keep_sep=False)
+    found = contexts(prompts[0], vocabulary, 3.0, 1.2)
     assert [(context.ids, context.weight) for context in found] == [
         ((*prompts[0], vocabulary.boi), 3.0),
         ((vocabulary.bos, vocabulary.boi), -2.0),
@@ -145,15 +145,10 @@ def test_contexts_of_an_item_weigh_one_and_none_weighs_nothing(
 ) -> None:
     for prompt in [*prompts, [vocabulary.bos], [vocabulary.bos, vocabulary.boi]]:
         for text, image in ((3.0, 1.2), (1.0, 1.0), (1.5, 1.5)):
-            found = contexts(prompt, vocabulary, text, image, keep_sep=False)
+            found = contexts(prompt, vocabulary, text, image)
             assert sum(context.weight for context in found) == pytest.approx(1.0)
             assert all(context.weight != 0.0 for context in found)
-    assert len(contexts(prompts[1], vocabulary, 1.0, 1.0, keep_sep=False)) == 1
-
-
-def test_separator_is_kept_in_the_lower_contexts_when_asked(prompts: list[list[int]], vocabulary: Vocabulary) -> None:
-    found = contexts(prompts[0], vocabulary, 3.0, 1.2, keep_sep=True)
-    assert found[1].ids == (vocabulary.bos, vocabulary.sep, vocabulary.boi)
+    assert len(contexts(prompts[1], vocabulary, 1.0, 1.0)) == 1
 
 
 def test_one_seed_an_item_is_required(

@@ -1,5 +1,6 @@
 """Packs as tensors: positions, what is trained, what each target weighs."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from medmax_pipeline.errors import TokenError
-from medmax_pipeline.training.data import Batch, StepData, chance, collate, part_of, shared
+from medmax_pipeline.training.data import Batch, StepData, chance, collate, drawn_picture, part_of, shared
 from medmax_pipeline.training.group import Group
 from tests.training.conftest import recipe_of
 
@@ -103,10 +104,11 @@ class Several:
 
 SHORT = Given(np.array([0, 9, 52, 2], dtype=np.uint16), np.array([0, 4], dtype=np.int32), (((2, 4),),))
 THREE = Given(
-    np.array([0, 50, 9, 51, 2, 0, 50, 50, 9, 5, 6, 2, 0, 9, 53, 2], dtype=np.uint16),
-    np.array([0, 5, 12, 16], dtype=np.int32),
-    (((3, 5),), ((9, 12),), ((14, 16),)),
+    np.array([0, 50, 9, 51, 2, 0, 50, 50, 9, 54, 8, 5, 6, 7, 2, 0, 9, 53, 2], dtype=np.uint16),
+    np.array([0, 5, 15, 19], dtype=np.int32),
+    (((3, 5),), ((9, 15),), ((17, 19),)),
 )
+"""Its second document draws a picture, 8 5 6 7, after a word."""
 
 
 def step_of(ranks: int, changes: dict[str, object] | None = None, step: int = 0) -> list[list[Batch]]:
@@ -131,13 +133,7 @@ def test_however_many_share_a_step_each_target_weighs_the_same(ranks: int, packs
     changes = {"packs_per_step": packs, "loss_weighting": weighting}
     ((*alone,),) = [[batch for batches in step_of(1, changes) for batch in batches]]
     among = [batch for batches in step_of(ranks, changes) for batch in batches]
-    weights = [
-        sorted(
-            (int(token), round(float(weight), 6)) for b in some for token, weight in zip(b.ids_T, b.weight_T) if weight
-        )
-        for some in (alone, among)
-    ]
-    assert weights[0] == weights[1]
+    assert weighed(alone) == weighed(among)
     assert sum(float(batch.weight_T.sum()) for batch in among) == pytest.approx(1)
     assert sum(batch.tokens for batch in among) == sum(batch.tokens for batch in alone)
 
@@ -162,11 +158,28 @@ def test_random_numbers_are_seeded_by_the_step_and_the_pack_and_not_by_the_proce
     assert len({*alone, *(batch.seed for batch in step_of(1, changes, step=1)[0])}) == 4
 
 
-def test_a_sample_that_loses_its_prompt_keeps_begin_separator_and_reply() -> None:
-    part = part_of(THREE, None, frozenset({1}))
-    assert part.ids.tolist() == [0, 50, 9, 51, 2, 0, 9, 5, 6, 2, 0, 9, 53, 2]
-    assert part.cu_seqlens.tolist() == [0, 5, 10, 14]
-    assert part.spans == (((3, 5),), ((7, 10),), ((12, 14),))
+def test_a_sample_that_loses_its_prompt_is_begin_and_picture_alone() -> None:
+    picture = drawn_picture(THREE, 1, IMAGES)
+    assert picture == 10
+    part = part_of(THREE, None, {1: picture})
+    assert part.ids.tolist() == [0, 50, 9, 51, 2, 0, 8, 5, 6, 7, 2, 0, 9, 53, 2]
+    assert part.cu_seqlens.tolist() == [0, 5, 11, 15]
+    assert part.spans == (((3, 5),), ((6, 11),), ((13, 15),))
+
+
+def test_pictures_of_the_prompt_are_not_drawn() -> None:
+    looked_at = Given(np.array([0, 8, 5, 6, 7, 9, 50, 2], dtype=np.uint16), np.array([0, 8], np.int32), (((6, 8),),))
+    assert drawn_picture(looked_at, 0, IMAGES) is None
+    assert drawn_picture(THREE, 0, IMAGES) is None
+
+
+@pytest.mark.parametrize("chosen", [[0], [2], [0, 2], [1, 2]])
+def test_some_documents_of_a_pack_are_a_pack(chosen: list[int]) -> None:
+    part = part_of(THREE, chosen, {})
+    cut = [THREE.ids[THREE.cu_seqlens[n] : THREE.cu_seqlens[n + 1]].tolist() for n in chosen]
+    assert [part.ids[a:b].tolist() for a, b in itertools.pairwise(part.cu_seqlens)] == cut
+    trained = [THREE.ids[a:b].tolist() for n in chosen for a, b in THREE.spans[n]]
+    assert [part.ids[a:b].tolist() for some in part.spans for a, b in some] == trained
 
 
 def test_prompts_are_dropped_at_the_rate_of_the_recipe_where_the_reply_shows_a_picture() -> None:
@@ -176,8 +189,8 @@ def test_prompts_are_dropped_at_the_rate_of_the_recipe_where_the_reply_shows_a_p
         ((batch,),) = step_of(1, {"prompt_dropout": rate}, step)
         lengths.append(batch.lengths)
     assert {tuple(some[::2]) for some in lengths} == {(5, 4)}, "samples without a picture in their reply keep theirs"
-    dropped = sum(some[1] == 5 for some in lengths) / len(lengths)
-    assert {some[1] for some in lengths} == {5, 7}
+    dropped = sum(some[1] == 6 for some in lengths) / len(lengths)
+    assert {some[1] for some in lengths} == {6, 10}
     assert dropped == pytest.approx(rate, abs=0.07)
 
 
