@@ -141,12 +141,16 @@ def _gone(backend: Backend, state: Path, note: Note, standing: Standing, log: Lo
 
 
 def _named_better(backend: Backend, note: Note, status: Status) -> Status:
+    """The same with the cluster's reason where the supervisor knows only that somebody ended it."""
     if status.reason not in VAGUE or note.machine.kind == "local":
         return status
+    deadline = time.monotonic() + backend.settle_s
     try:
-        return _better(status, backend.alive(note.handle))
+        while (standing := backend.alive(note.handle)).state != "gone" and time.monotonic() < deadline:
+            time.sleep(min(CLUSTER_LOOK_S, backend.poll_s))
     except LaunchError:  # the supervisor's own word is good enough
         return status
+    return _better(status, standing)
 
 
 def _better(status: Status, standing: Standing) -> Status:

@@ -122,7 +122,7 @@ class Supervisor:
         open_ = True
         while process.poll() is None:
             if self._asked:
-                return "terminated", "It was asked to end."
+                break
             if (silent := self._silent_s()) is not None:
                 return "no_heartbeat", f"No sign of life for {silent:.0f} s."
             if open_ and select.select([output], [], [], TICK_S)[0]:
@@ -130,7 +130,7 @@ class Supervisor:
             elif not open_:
                 time.sleep(TICK_S)
             self._pulse()
-        return None
+        return ("terminated", "It was asked to end.") if self._asked else None  # the module may have been quicker
 
     def _end(self, output: int) -> None:
         """End all that is left of the launch, and take what it had printed."""
