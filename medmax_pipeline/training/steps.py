@@ -18,7 +18,7 @@ from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Artifact, Need, Outcome, Run, Step
 from medmax_pipeline.training.job import Job, result_parameters
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise when the same recipe, shards and base model give other weights."""
 
 
