@@ -20,6 +20,7 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.steps import Outcome, Run, Step
+from medmax_pipeline.training import loop
 from medmax_pipeline.training.__main__ import main
 from medmax_pipeline.training.adapt import adapted
 from medmax_pipeline.training.data import collate
@@ -137,6 +138,25 @@ def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(make_job:
     run(killed, told.append)
     assert f"goes on after step {at[-1] // 4 * 4} of 24" in told
     assert digests(killed) == digests(whole)
+
+
+def test_masters_of_half_precision_weights_are_resumed_too(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = {"dtype": "bfloat16", "adapter": {"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}}
+    whole, stopped = make_job("whole", **half), make_job("stopped", **half)
+    run(whole)
+    inside = loop._step
+
+    def step(*given: Any) -> None:
+        if given[3] == 10:
+            raise KeyboardInterrupt
+        inside(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(stopped)
+    run(stopped)
+    assert digests(stopped) == digests(whole)
 
 
 def test_a_damaged_newest_state_is_passed_over_for_the_one_before(make_job: MakeJob) -> None:

@@ -1,6 +1,7 @@
 """What is told while a run goes on: metrics.jsonl, TensorBoard, the heartbeat, named ends."""
 
 import errno
+import importlib.util
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from medmax_pipeline.training.__main__ import read_arguments, reason_of
 from medmax_pipeline.training.job import Job
 from medmax_pipeline.training.loop import TrainingDiverged, train
 from medmax_pipeline.training.metrics import HEARTBEAT, LIVE, TENSORBOARD, shown
+from tests.conftest import absent
 
 MakeJob = Callable[..., Job]
 
@@ -108,10 +110,30 @@ def test_the_heartbeat_is_touched_at_every_step(
     assert len(beaten) == 4
 
 
-def test_a_tracker_that_is_not_installed_is_refused_before_the_first_step(make_job: MakeJob) -> None:
+def test_a_tracker_that_is_not_installed_is_refused_before_the_first_step(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
     job = replace(make_job(), trackers=("wandb",))
     with pytest.raises(ConfigError, match="trackers names wandb, which is not installed"):
         run(job)
+
+
+@pytest.mark.parametrize("package", ["trackio", "wandb"])
+def test_a_tracker_is_told_every_step(
+    make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        absent(package, f"{package} is not installed; it is an extra of its own")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": tmp_path, "TRACKIO_DIR": tmp_path / "trackio"}.items():
+        monkeypatch.setenv(name, str(value))
+    write_json(tmp_path / "job.json", asdict(make_job(schedule={"epochs": 1})))
+    arguments = [sys.executable, "-m", "medmax_pipeline.training", str(tmp_path / "job.json"), "--tracker", package]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    kept = "wandb/offline-run-*/*.wandb" if package == "wandb" else "trackio/medmax_pipeline.db"
+    (file,) = tmp_path.glob(kept)
+    assert b"grad_norm" in file.read_bytes()
 
 
 def test_a_line_says_how_much_of_the_device_is_used() -> None:
