@@ -188,7 +188,12 @@ def _client(context: str) -> ApiClient:
         if not context and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            config.load_kube_config(context=context or None, client_configuration=configuration, persist_config=False)
+            config.load_kube_config(
+                config_file=os.environ.get("KUBECONFIG"),  # the client itself looks only once, when it is imported
+                context=context or None,
+                client_configuration=configuration,
+                persist_config=False,
+            )
     except config.ConfigException as error:
         raise ConfigError(
             f"no Kubernetes cluster is named: {error}. KUBECONFIG or ~/.kube/config must know the context "
