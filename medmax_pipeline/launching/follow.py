@@ -24,6 +24,8 @@ TOLD_S = 1.0
 CHUNK_BYTES = 1 << 20
 OUTAGE_S = 3600.0
 """For how long a cluster may give no answer before nobody watches any longer."""
+LEAVE_S = 5.0
+"""What a supervisor may take to go after its last word."""
 TAIL_LINES = 40
 TAIL_BYTES = 1 << 16
 VAGUE = ("failed", "killed", "terminated")
@@ -87,7 +89,7 @@ def follow(backend: Backend, state: Path, note: Note, told: Told) -> Status:
         status = read_status(state, note.mark)
         log.tell(told, last=status is not None and status.ended)
         if status is not None and status.ended:
-            return _named_better(backend, note, status)
+            return _after(backend, note, status)
         if time.monotonic() - asked >= backend.poll_s:
             standing = _ask(backend, note, heard, told)
             asked = time.monotonic()
@@ -140,14 +142,12 @@ def _gone(backend: Backend, state: Path, note: Note, standing: Standing, log: Lo
     return ended
 
 
-def _named_better(backend: Backend, note: Note, status: Status) -> Status:
-    """The same with the cluster's reason where the supervisor knows only that somebody ended it."""
-    if status.reason not in VAGUE or note.machine.kind == "local":
-        return status
-    deadline = time.monotonic() + backend.settle_s
+def _after(backend: Backend, note: Note, status: Status) -> Status:
+    """Wait until its machine has let it go, and take the cluster's reason where the supervisor knows only half."""
+    deadline = time.monotonic() + max(backend.settle_s, LEAVE_S)
     try:
         while (standing := backend.alive(note.handle)).state != "gone" and time.monotonic() < deadline:
-            time.sleep(min(CLUSTER_LOOK_S, backend.poll_s))
+            time.sleep(min(CLUSTER_LOOK_S, backend.poll_s) / 2)
     except LaunchError:  # the supervisor's own word is good enough
         return status
     return _better(status, standing)

@@ -29,6 +29,7 @@ from medmax_pipeline.launching.state import (
     read_note,
     read_status,
     write_note,
+    write_status,
 )
 
 BREATH_S = 90.0
@@ -100,13 +101,15 @@ def _earlier(state: Path, note: Note, told: Told) -> Note | None:
     except LaunchError as error:
         if note.machine.kind != "local" or _breathes(state, note):
             raise LaunchError(f"{state}: an earlier launch cannot be found again: {error}", "unreachable") from error
+        if status is not None:
+            write_status(state, replace(status, status="ended", reason="vanished", message="Its machine is gone."))
         gone = True
     if gone:
         time.sleep(backend.settle_s)
         status = read_status(state, note.mark)
         if status is not None and status.ended:
             return _earlier(state, note, told)
-        told(f"{note.asked[0]} vanished ({note.machine.kind} {handle}); it is started anew")
+        told(f"{note.asked[0]} has vanished ({note.machine.kind} {handle}); it is started anew")
         return None
     told(f"{note.asked[0]} runs already ({note.machine.kind} {handle}); watching it")
     write_note(state, note)
@@ -165,8 +168,15 @@ def _end(state: Path, note: Note) -> None:
     backend = backend_of(note.machine)
     launched = note.launched(state)
     handle = note.handle or backend.find(launched)
-    if handle is not None:
+    if handle is None:
+        return
+    try:
         backend.end(handle, launched)
+    except LaunchError:
+        status = read_status(state, note.mark)
+        over = status is not None and status.ended
+        if not over and (note.machine.kind != "local" or _breathes(state, note)):
+            raise
 
 
 def implied_state(arguments: Sequence[str]) -> Path:
