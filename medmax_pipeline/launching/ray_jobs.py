@@ -36,6 +36,7 @@ PENDING_S = 15.0
 """A job that has what it asks for leaves PENDING in seconds; one that has not is stopped when it starts."""
 GIB = 1 << 30
 UNKNOWN = "status code 404"
+ACTOR_DIED = "JOB_SUPERVISOR_ACTOR_DIED"
 OUT_OF_MEMORY = "NODE_OUT_OF_MEMORY"
 """How Ray names the end of an actor that its memory monitor chose."""
 
@@ -96,8 +97,9 @@ class RayJobs:
         machine = launched.machine
         with self._asking() as client:
             handle: str = client.submit_job(
-                # `exec`: the supervisor itself leads the session that Ray kills if the job's actor dies.
-                entrypoint="exec " + shlex.join(launched.command()),
+                # A node that Ray leaves kills the entry point's group. The shell stays in it (hence the end), and
+                # its death asks the supervisor to end what it runs, in whatever session that is.
+                entrypoint=shlex.join([*launched.command(), "--with-parent"]) + "; exit $?",
                 submission_id=launched.name,
                 entrypoint_num_cpus=machine.cpus or None,
                 entrypoint_num_gpus=machine.gpus_per_node or None,
@@ -179,4 +181,6 @@ def _stop_s(launched: Launched) -> int:
 def _reason(job: JobDetails) -> str:
     if job.status.value == "STOPPED":
         return "terminated"
-    return "out_of_memory" if OUT_OF_MEMORY in (job.message or "") else ""
+    if OUT_OF_MEMORY in (job.message or ""):
+        return "out_of_memory"
+    return "node_failed" if job.error_type == ACTOR_DIED else ""

@@ -1,6 +1,6 @@
 """Beside a launched module, on whatever machine: writes down what it prints and how it ends, and leaves nothing of it.
 
-    python -m medmax_pipeline.launching.supervise STATE MARK [--detach] [COMMAND…]
+    python -m medmax_pipeline.launching.supervise STATE MARK [--detach | --with-parent] [COMMAND…]
 
 Runs the attempt of STATE/launch.json as `COMMAND… <arguments>`, `python -u -m` without a COMMAND. With `--detach` it
 first leaves whoever started it, and prints the process that stays. Asked to end, it ends the module; so it does with a
@@ -239,6 +239,13 @@ def detach(log: Path) -> None:
         os.dup2(output.fileno(), 2)
 
 
+def stay_with_parent() -> None:
+    """Be asked to end when the parent dies, and not die with it where somebody kills its whole group."""
+    with suppress(PermissionError):  # it leads its group already
+        os.setsid()
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one attempt; 0 where it ended well."""
     folder, mark, *command = arguments
@@ -250,6 +257,9 @@ def main(arguments: Sequence[str]) -> int:
     if command[:1] == ["--detach"]:
         command = command[1:]
         detach(state / "supervisor.log")
+    elif command[:1] == ["--with-parent"]:
+        command = command[1:]
+        stay_with_parent()
     begun = read_status(state, mark)
     if begun is not None:  # a cluster that starts a job a second time; what the first one left is not known
         print(f"{state}: this attempt has begun before; it is not begun twice.", file=sys.stderr)

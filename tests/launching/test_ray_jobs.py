@@ -22,7 +22,7 @@ from medmax_pipeline.launching import machine as machines
 from medmax_pipeline.launching import ray_jobs
 from medmax_pipeline.launching.backends import Launched
 from medmax_pipeline.launching.launch import end, launch
-from medmax_pipeline.launching.living import MARK, carriers, end_all
+from medmax_pipeline.launching.living import MARK, carriers, end_all, parse_process
 from medmax_pipeline.launching.machine import Machine
 from medmax_pipeline.launching.ray_jobs import RayJobs
 from medmax_pipeline.launching.state import log_size, read_note, read_status
@@ -163,6 +163,30 @@ def test_a_killed_launcher_leaves_the_job_and_the_next_one_goes_on_with_it(
     assert launch(words, state, machine, lines.append) == {"step": 7}
     assert any("runs already" in line for line in lines)
     assert (state / "output.log").read_text().count("begun") == 1
+
+
+def test_a_node_that_ray_leaves_ends_the_module_and_all_its_sessions(machine: Machine, state: Path) -> None:
+    def told(line: str) -> None:
+        if line.startswith("orphan"):
+            os.kill(actor_of(state), signal.SIGKILL)
+
+    with pytest.raises(LaunchError) as caught:
+        launch([MODULE, "orphan", "await:never"], state, machine, told)
+    note = read_note(state)
+    assert note is not None
+    assert not carriers(note.mark)
+    assert caught.value.reason in ("terminated", "node_failed")
+
+
+def actor_of(state: Path) -> int:
+    """The process of Ray that started the supervisor."""
+    note = read_note(state)
+    status = None if note is None else read_status(state, note.mark)
+    assert status is not None
+    pid = parse_process(status.process).pid
+    while not Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::"):
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
 
 
 def test_a_job_that_waits_for_cores_says_so_and_never_runs_once_ended(
