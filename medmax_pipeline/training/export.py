@@ -39,9 +39,9 @@ def export_model(out: Path, model: MixedModalChameleon, owner: PeftModel | None,
         save_adapter(out / ADAPTER, owner)
         merged: MixedModalChameleon = owner.merge_and_unload()
         model = merged
+    write_json(out / RECIPE, result_parameters(recipe))
     model.requires_grad_(False)
     model.to("cpu", dtype=getattr(torch, recipe.dtype)).save(out / MODEL, text_folder=base)
-    write_json(out / RECIPE, result_parameters(recipe))
 
 
 def save_adapter(folder: Path, owner: PeftModel) -> None:

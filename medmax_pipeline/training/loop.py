@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.errors import ConfigError, MedmaxError
 from medmax_pipeline.files import Json
 from medmax_pipeline.training.data import Packs, StepData
-from medmax_pipeline.training.export import export_log, export_model
+from medmax_pipeline.training.export import MODEL, export_log, export_model
 from medmax_pipeline.training.flops import peak_flops, step_flops
 from medmax_pipeline.training.group import ALONE, Group
 from medmax_pipeline.training.job import Job, identity
@@ -42,8 +42,11 @@ def train(job: Job, packs: Packs, log: Log, group: Group = ALONE) -> dict[str, J
 
     Raises:
         TrainingDiverged: the loss is not finite; state up to the last checkpoint stays.
-        ConfigError: the work folder holds another run's state, or a step cannot be shared by so many processes.
+        ConfigError: the result's folder holds one already, the work folder another run's state, or a step cannot be
+            shared by so many processes.
     """
+    if (Path(job.out) / MODEL).exists():  # told now, not after days
+        raise ConfigError(f"{job.out}: holds a {MODEL}/ already. Name another folder, or remove it.")
     recipe, tell = job.recipe, log if group.leads else _silently
     steps = total_steps(recipe.schedule, len(packs), recipe.packs_per_step)
     setup = prepare(job, group)
@@ -67,11 +70,11 @@ def train(job: Job, packs: Packs, log: Log, group: Group = ALONE) -> dict[str, J
     if tuned is None or metrics is None:
         return {}
     metrics.close()
-    out = Path(job.out)
-    export_model(out, *tuned, recipe, Path(job.base))
     report = metrics.report()
     run: dict[str, Json] = {**report, "threads": job.threads, "device": _device(group), "resumed_after": start}
-    export_log(out, metrics.lines, {**run, "processes": group.size, "parallel": job.parallel}, work / TENSORBOARD)
+    run |= {"processes": group.size, "parallel": job.parallel}
+    export_log(Path(job.out), metrics.lines, run, work / TENSORBOARD)
+    export_model(Path(job.out), *tuned, recipe, Path(job.base))  # last: a model there means that all is there
     return report
 
 

@@ -187,6 +187,15 @@ def test_another_runs_state_is_refused(make_job: MakeJob) -> None:
         run(replace(make_job(seed=1), out=job.out + "-other"))
 
 
+def test_a_folder_that_holds_a_model_is_refused_before_the_first_step(make_job: MakeJob) -> None:
+    job = make_job()
+    (Path(job.out) / "model").mkdir(parents=True)
+    told: list[str] = []
+    with pytest.raises(ConfigError, match="holds a model/ already"):
+        run(job, told.append)
+    assert not told
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_no_model(make_job: MakeJob) -> None:
     job = make_job(schedule={"peak_lr": 1e30, "clip_norm": 1e30})
     with pytest.raises(TrainingDiverged, match=r"step \d+ of 24: loss .*finite numbers expected"):
