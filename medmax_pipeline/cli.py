@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from medmax_pipeline import __version__, cli_convert, cli_eval, config
-from medmax_pipeline.errors import MedmaxError
+from medmax_pipeline.errors import ConfigError, MedmaxError
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.weights import NumericMode
 
@@ -189,10 +189,19 @@ def results(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """The open part of published shards as a folder for others, with cards; credentialed samples stay here."""
+    """The open part of published shards, or a tuned model, as a folder for others, with cards."""
+    ledger, key = _ledger(config.load(arguments.config)), arguments.artifact
+    if key.startswith("checkpoint/"):
+        from medmax_pipeline.training import publish
+
+        model = publish.export(ledger, key, arguments.out, credentialed=arguments.credentialed)
+        print("\n".join(publish.to_text(model, arguments.out)))
+        return 0
+    if arguments.credentialed:
+        raise ConfigError(f"--credentialed is for checkpoints; credentialed samples of {key} are never handed on.")
     from medmax_pipeline.shards import export as room
 
-    done = room.export(_ledger(config.load(arguments.config)), arguments.artifact, arguments.out, arguments.form)
+    done = room.export(ledger, key, arguments.out, arguments.form)
     print("\n".join(room.to_text(done, arguments.out)))
     return 0
 
@@ -297,9 +306,12 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--reason", required=True, help="why; kept with the date")
             command.add_argument("--undo", action="store_true", help="take it back: the next build has them again")
         if name == "export":
-            command.add_argument("artifact", help="asset key, e.g. shards/sample")
+            command.add_argument("artifact", help="asset key, e.g. shards/sample or checkpoint/sample")
             command.add_argument("--out", type=Path, required=True, metavar="DIR", help="absent or empty")
-            command.add_argument("--form", choices=("packed", "portable"), default="packed", help="default packed")
+            command.add_argument("--form", choices=("packed", "portable"), default="packed", help="of shards")
+            command.add_argument(
+                "--credentialed", action="store_true", help="a checkpoint: you may hand on what credentialed data tuned"
+            )
         if name == "retry":
             command.add_argument("sources", nargs="*", metavar="SOURCE", help="keys of sources; default all of them")
     return made

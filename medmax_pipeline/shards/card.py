@@ -247,7 +247,7 @@ def _chapters(described: Described) -> Iterator[str]:
     yield f"\n# {described.name}\n\n{_description(described)} After {CITATION}.\n"
     yield f"Made of `{artifact.key}`, fingerprint `{artifact.fingerprint}`, content digest `{artifact.digest}`.\n"
     yield "## What is inside, and under which licence\n"
-    yield from _table(described.open)
+    yield from parts_table(described.open)
     warnings = list(licence_warnings(described.open))
     if warnings:
         yield "\nLook before handing this on:\n"
@@ -255,7 +255,7 @@ def _chapters(described: Described) -> Iterator[str]:
     if described.credentialed:
         yield "\n## What is not inside\n"
         yield "Samples that need a credential of your own. Neither pictures, texts nor codes of them are here.\n"
-        yield from _table(described.credentialed)
+        yield from parts_table(described.credentialed)
         yield ""
         for source in sorted({part.source for part in described.credentialed} & SOURCES.keys()):
             access = SOURCES[source].access
@@ -279,7 +279,8 @@ _FORM_WORDS = {
 }
 
 
-def _table(parts: Iterable[Part]) -> Iterator[str]:
+def parts_table(parts: Iterable[Part]) -> Iterator[str]:
+    """Sources, samples and licences as lines of a Markdown table."""
     yield "| source | samples | licence |\n| --- | --- | --- |"
     for part in parts:
         record = SOURCES.get(part.source)

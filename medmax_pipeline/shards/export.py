@@ -60,7 +60,7 @@ class Exported(NamedTuple):
     """One a licence that is not known to let the export be handed on."""
 
 
-class _Behind(NamedTuple):
+class Behind(NamedTuple):
     """Published tables behind the shards."""
 
     curated: list[Path]
@@ -96,17 +96,17 @@ def export(ledger: Ledger, key: str, out: Path, form: Form, tar_bytes: int = TAR
     rows = table.filter(pc.invert(table["credentialed"]))
     if not rows.num_rows:
         raise StoreError(f"{key}: holds credentialed samples only, and those are never handed on. Nothing was written.")
-    tables = _tables(ledger, behind)
+    tables = tables_behind(ledger, behind)
     _refuse_forbidden(key, rows, tables, marks(ledger.store))
     work = out.absolute().with_name(f".{out.absolute().name}.exporting")
     remove_tree(work)
     try:
         with disk_errors(work):
             work.mkdir(parents=True)
-        _copy(artifact, VOCABULARY, work)
+        copy_published(artifact, VOCABULARY, work / VOCABULARY)
         if form == "packed":
             for shard in sorted(set(rows["shard"].to_pylist())):
-                _copy(artifact, shard, work)
+                copy_published(artifact, shard, work / shard)
             write_table(work / INDEX, rows)
         else:
             _portable(ledger, rows, tables, work, tar_bytes)
@@ -132,7 +132,7 @@ def to_text(done: Exported, out: Path) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
-def _tables(ledger: Ledger, behind: Closure) -> _Behind:
+def tables_behind(ledger: Ledger, behind: Closure) -> Behind:
     """Where the samples, pictures and codes behind the shards are told of."""
     here = {
         manifest.key: ledger.folder(*node) for node, manifest in behind.nodes.items() if not manifest.locked
@@ -142,10 +142,10 @@ def _tables(ledger: Ledger, behind: Closure) -> _Behind:
         folder / "samples.parquet" for key, folder in sorted(here.items()) if key in direct and "/curated" in key
     ]
     images = [folder / "images.parquet" for key, folder in sorted(here.items()) if key.endswith("/samples")]
-    return _Behind(curated, images, here["image_codes"])
+    return Behind(curated, images, here["image_codes"])
 
 
-def _refuse_forbidden(key: str, rows: pa.Table, tables: _Behind, withdrawn: Marks) -> None:
+def _refuse_forbidden(key: str, rows: pa.Table, tables: Behind, withdrawn: Marks) -> None:
     """Hold what the index calls open against curation, codes and tars, and against what was withdrawn since.
 
     Raises:
@@ -155,7 +155,7 @@ def _refuse_forbidden(key: str, rows: pa.Table, tables: _Behind, withdrawn: Mark
     wanted = set(rows["sample_id"].to_pylist())
     wrong, gone = [], []
     for path in tables.curated:
-        for sample_id, flag, images in _flags(path):
+        for sample_id, flag, images in curated_flags(path):
             if sample_id not in wanted:
                 continue
             if flag or not secret.isdisjoint(images):
@@ -171,15 +171,16 @@ def _refuse_forbidden(key: str, rows: pa.Table, tables: _Behind, withdrawn: Mark
         raise StoreError(f"{key}: {len(gone)} samples were withdrawn since, the first is {gone[0]}. Build again first.")
 
 
-def _flags(path: Path) -> Iterator[tuple[str, bool, list[str]]]:
+def curated_flags(path: Path) -> Iterator[tuple[str, bool, list[str]]]:
+    """Id, whether credentialed, and image ids of each sample of a `samples.parquet`."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["sample_id", "credentialed", "images"]):
             for row in batch.to_pylist():
                 yield row["sample_id"], row["credentialed"], row["images"]
 
 
-def _copy(artifact: Artifact, name: str, out: Path) -> None:
-    """Copy a published file.
+def copy_published(artifact: Artifact, name: str, target: Path) -> None:
+    """Copy a file of a published artifact.
 
     Raises:
         StoreError: it is missing, or its bytes are not those the manifest names.
@@ -189,15 +190,15 @@ def _copy(artifact: Artifact, name: str, out: Path) -> None:
     if name not in listed or not path.is_file():
         raise StoreError(f"{path}: is not there. Run `medmax verify`.")
     digest = hashlib.sha256()
-    with path.open("rb") as source, open_atomic(out / name) as target:
+    with path.open("rb") as source, open_atomic(target) as copied:
         while chunk := source.read(CHUNK_BYTES):
             digest.update(chunk)
-            target.write(chunk)
+            copied.write(chunk)
     if digest.hexdigest() != listed[name]:
         raise StoreError(f"{path}: its bytes are not those the manifest names. Run `medmax verify`.")
 
 
-def _portable(ledger: Ledger, rows: pa.Table, tables: _Behind, out: Path, tar_bytes: int) -> None:
+def _portable(ledger: Ledger, rows: pa.Table, tables: Behind, out: Path, tar_bytes: int) -> None:
     vocabulary = read_json(out / VOCABULARY)
     folder = code_folder(ledger.store, vocabulary["image_tokenizer"])
     store = CodeStore(folder, vocabulary["codes_per_image"])
@@ -209,13 +210,13 @@ def _describe(artifact: Artifact, behind: Closure, form: Form, table: pa.Table, 
     """Write card and description beside the files that are there."""
     day = datetime.fromtimestamp((artifact.folder / MANIFEST).stat().st_mtime, UTC).date().isoformat()
     schema = pq.read_schema(out / INDEX)
-    described = Described(behind, form, _parts(table), list_files(out), schema, day)
+    described = Described(behind, form, parts_of(table), list_files(out), schema, day)
     write_text(out / CARD, readme(described))
     write_json(out / CROISSANT, croissant(described))
     return described
 
 
-def _parts(table: pa.Table) -> list[Part]:
+def parts_of(table: pa.Table) -> list[Part]:
     """Distinct samples of an index by source and licence, sorted."""
     columns = (table[name].to_pylist() for name in ("source", "licence", "credentialed", "sample_id"))
     distinct = set(zip(*columns, strict=True))
