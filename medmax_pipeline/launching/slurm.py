@@ -139,7 +139,8 @@ def job_script(launched: Launched) -> str:
     lines = ["#!/bin/bash", *options.prelude]
     command = f"exec {shlex.join(launched.command())}"
     if machine.nodes > 1:
-        lines.append('head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)')
+        lines.append('first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)')
+        lines.append(r"head=$(scontrol --oneliner show node $first | sed 's/.* NodeAddr=\([^ ]*\).*/\1/')")
         command += f' {shlex.join(_everywhere(launched))} --rdzv-endpoint "$head:{options.port}" -m'
     return "\n".join([*lines, command, ""])
 

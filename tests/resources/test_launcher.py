@@ -6,26 +6,30 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from medmax_pipeline.errors import LaunchError
+from medmax_pipeline.launching.launch import end
+from medmax_pipeline.launching.living import carriers
+from medmax_pipeline.launching.state import read_note
 from medmax_pipeline.resources.launcher import Launcher
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Writes a module that `python -m` finds, and gives its name."""
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
+    """Writes a module that `python -m` finds, and gives its name; no launch of it is left when the test is over."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path.cwd())]))
 
     def write(body: str) -> str:
         (tmp_path / "launched.py").write_text(textwrap.dedent(body))
         return "launched"
 
-    return write
+    yield write
+    end(tmp_path / "launch")
 
 
 def materialise(instance: dg.DagsterInstance, *arguments: str) -> dg.ExecuteInProcessResult:
@@ -119,6 +123,112 @@ def test_a_traceback_of_the_module_is_in_the_error(module: Callable[[str], str])
         assert error.error is not None
         assert error.error.cause is not None
         assert "OSError: planted" in error.error.cause.message
+
+
+DETACHED = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+with (folder / "starts").open("a") as file:
+    file.write("x")
+print("before")
+(folder / "begun").touch()
+while not (folder / "go").exists():
+    time.sleep(0.05)
+print("after")
+print(json.dumps({"loss": 2.5}))
+"""
+TORCHRUN = """
+import os, sys
+if "RANK" not in os.environ:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "launched", *sys.argv[1:]]
+    os.execv(sys.executable, [sys.executable, "-m", *launcher])
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+folder = pathlib.Path(sys.argv[1])
+path = folder / f"rank{os.environ['RANK']}"
+path.with_suffix(".tmp").write_text(f"{os.getpid()} {os.getppid()}")
+path.with_suffix(".tmp").rename(path)
+if os.environ["RANK"] == "0":
+    while not all((folder / name).exists() for name in ("rank0", "rank1")):
+        time.sleep(0.05)
+    (folder / "begun").touch()
+time.sleep(99)
+"""
+"""torchrun's workers lead sessions of their own; these ignore being asked to end."""
+RUN_WORKER = """
+import sys
+from pathlib import Path
+import dagster as dg
+from medmax_pipeline.resources.launcher import Launcher
+
+folder = Path(sys.argv[1])
+
+@dg.asset
+def launches(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
+    launcher.run(context, ["launched", str(folder)], state=folder / "launch")
+
+if __name__ == "__main__":
+    launcher = Launcher(machine_file=str(folder / "machines.toml"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([launches], resources={"launcher": launcher}, instance=instance)
+"""
+
+
+def run_worker(tmp_path: Path) -> subprocess.Popen[bytes]:
+    """A run whose step launches with a state folder, in a process that can be killed; returns when that is at work."""
+    (tmp_path / "worker.py").write_text(RUN_WORKER)
+    (tmp_path / "machines.toml").write_text("[other]\ngrace_s = 1.0\n")
+    worker = subprocess.Popen(
+        [sys.executable, str(tmp_path / "worker.py"), str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    assert wait_for((tmp_path / "begun").exists, 60), "the launched module did not start"
+    return worker
+
+
+def marked(tmp_path: Path) -> set[int]:
+    """Processes of the launch."""
+    note = read_note(tmp_path / "launch")
+    assert note is not None
+    return carriers(note.mark)
+
+
+def test_a_killed_run_worker_leaves_the_launch_and_the_next_materialization_goes_on_with_it(
+    module: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = module(DETACHED)
+    worker = run_worker(tmp_path)
+    worker.kill()
+    worker.wait()
+    assert marked(tmp_path)
+
+    @dg.asset
+    def launches(context: dg.AssetExecutionContext, launcher: Launcher) -> None:
+        (tmp_path / "go").touch()
+        launcher.run(context, [name, str(tmp_path)], state=tmp_path / "launch")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([launches], resources={"launcher": Launcher()}, instance=instance)
+        assert len(log_times(instance, result.run_id, "after")) == 1
+    assert result.get_asset_materialization_events()[0].materialization.metadata["last loss"].value == 2.5
+    assert (tmp_path / "starts").read_text() == "x"
+    assert not marked(tmp_path)
+
+
+def test_terminating_a_run_ends_every_worker_of_torchrun_although_they_ignore_it(
+    module: Callable[[str], str], tmp_path: Path
+) -> None:
+    module(TORCHRUN)
+    worker = run_worker(tmp_path)
+    pids = {int(word) for rank in "01" for word in (tmp_path / f"rank{rank}").read_text().split()}
+    assert len(pids) == 3
+    assert all(map(alive, pids))
+    worker.send_signal(signal.SIGINT)
+    worker.wait(timeout=30)
+    assert not any(map(alive, pids))
+    assert not marked(tmp_path)
+    assert "terminated" in (tmp_path / "launch" / "state.json").read_text()
 
 
 LAUNCHED = """
