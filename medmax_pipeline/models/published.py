@@ -14,7 +14,7 @@ from typing import Final
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.sources.record import Access, ExpectedFile, Licence
 
-MEDMAX_7B: Final = "babe891dd76c0eec02a79723ceea266a9c433448"
+MEDMAX_7B_COMMIT: Final = "babe891dd76c0eec02a79723ceea266a9c433448"
 """The commit that added the changed text tokenizer; read in a stored copy of the hub's page."""
 CHAMELEON_LICENCE: Final = Licence(
     "Chameleon-Research",
@@ -80,13 +80,27 @@ CHAMELEON_7B: Final = PublishedWeights(
     licence=CHAMELEON_LICENCE,
     files=_transformers_files("three shards; names and sizes as a copy of the repository lists them", 14_140_000_000),
 )
+MEDMAX_7B: Final = PublishedWeights(
+    key="medmax_7b",
+    title="MedMax-7B in Chameleon's original form",
+    what="the paper's own tuned model; a build that names it as its base evaluates it beside what it tunes",
+    access=_hub("mint-medmax/medmax_7b", MEDMAX_7B_COMMIT, "Download models/7b/ and tokenizer/vqgan.ckpt and .yaml."),
+    licence=CHAMELEON_LICENCE,
+    files=(
+        ExpectedFile("models/7b/consolidated.pth", "a torch checkpoint; read as plain tensors only"),
+        ExpectedFile("models/7b/params.json", "its sizes"),
+        ExpectedFile("models/7b/consolidate_params.json", "in how many parts it comes", optional=True),
+        ExpectedFile("tokenizer/vqgan.ckpt", "its image tokenizer; a torch checkpoint, read as plain tensors only"),
+        ExpectedFile("tokenizer/vqgan.yaml", "the image tokenizer's sizes"),
+    ),
+)
 VQGAN: Final = PublishedWeights(
     key="vqgan",
     title="Chameleon's image tokenizer",
     what="VQGAN with encoder, codebook of 8,192 and decoder, 512 x 512 px to 1,024 codes; the paper kept it untuned",
     access=_hub(
         "mint-medmax/medmax_7b",
-        MEDMAX_7B,
+        MEDMAX_7B_COMMIT,
         "Download tokenizer/vqgan.ckpt and vqgan.yaml; GAIR/Anole-7b-v0.1 lists the same checkpoint (MD5 "
         "1a559fb5dab4d351d19496ae89da1db1).",
     ),
@@ -100,7 +114,7 @@ TEXT_TOKENIZER: Final = PublishedWeights(
     key="text_tokenizer",
     title="Chameleon's text tokenizer, as MedMax changed it",
     what="byte-level BPE of 65,536 names; id 8711 is named <image>",
-    access=_hub("mint-medmax/medmax_7b", MEDMAX_7B, "Download tokenizer/text_tokenizer_modified.json."),
+    access=_hub("mint-medmax/medmax_7b", MEDMAX_7B_COMMIT, "Download tokenizer/text_tokenizer_modified.json."),
     licence=CHAMELEON_LICENCE,
     files=(
         ExpectedFile("tokenizer/text_tokenizer_modified.json", "the names and merges", group="names", bytes=4_440_000),
@@ -151,7 +165,7 @@ CLIP: Final = PublishedWeights(
     ),
 )
 PUBLISHED: Final[Mapping[str, PublishedWeights]] = MappingProxyType(
-    {record.key: record for record in (ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, CLIP, TEXT_TOKENIZER, VQGAN)}
+    {record.key: record for record in (ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, CLIP, MEDMAX_7B, TEXT_TOKENIZER, VQGAN)}
 )
 """Every record, sorted by key."""
 

@@ -17,7 +17,15 @@ from medmax_pipeline.config import Weights
 from medmax_pipeline.errors import ConfigError, StoreError
 from medmax_pipeline.files import DIGESTS, DigestCache, Json, write_bytes
 from medmax_pipeline.models.open_clip_libraries import missing_libraries
-from medmax_pipeline.models.published import ANOLE_7B, BIOMEDCLIP, CHAMELEON_7B, CLIP, TEXT_TOKENIZER, VQGAN
+from medmax_pipeline.models.published import (
+    ANOLE_7B,
+    BIOMEDCLIP,
+    CHAMELEON_7B,
+    CLIP,
+    MEDMAX_7B,
+    TEXT_TOKENIZER,
+    VQGAN,
+)
 from medmax_pipeline.models.weights import GEOMETRY, MODE, set_options
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
@@ -26,7 +34,7 @@ SHIPPED = {"image_tokenizer": "vqgan", "text_tokenizer": "text", "similarity_mod
 FITTING = {
     "image_tokenizer": (VQGAN,),
     "text_tokenizer": (TEXT_TOKENIZER,),
-    "base_model": (ANOLE_7B, CHAMELEON_7B),
+    "base_model": (ANOLE_7B, CHAMELEON_7B, MEDMAX_7B),
     "similarity_model": (BIOMEDCLIP, CLIP),
 }
 """Published weights that a build may name for each asset."""
@@ -176,9 +184,12 @@ def base_model_step(weights: Weights) -> Step:
     def run(run: Run) -> Outcome:
         from medmax_pipeline.models.conversion import place_chameleon
 
-        files = verified(run, weights.name)
-        count = place_chameleon(files.folder, files.names, run.inputs["text_tokenizer"].folder, run.out)
-        return Outcome(summary={"parameters": count})
+        files, text = verified(run, weights.name), run.inputs["text_tokenizer"].folder
+        if any(name.endswith(".pth") for name in files.names):
+            from medmax_pipeline.models.original_format_files import read_original
+
+            return Outcome(summary={"parameters": read_original(files.folder, run.out, text).parameters})
+        return Outcome(summary={"parameters": place_chameleon(files.folder, files.names, text, run.out)})
 
     return _published_step("base_model", weights, run, Need("text_tokenizer"))
 

@@ -5,8 +5,8 @@ carry bos 1 and no pad, where the tokenizer has bos 0 and pad 1. `tokenizer.json
 evaluations know it by its digest. Writing the weights is `chameleon.py`.
 
 No setting of transformers puts `<s>` before a text; the chat template does. The processor's pictures are near the
-reference's, not equal: transparency is not blended on white, and with torchvision pixels are resized otherwise. Codes
-made with them differ; `medmax encode` gives the right ones.
+reference's, not equal: long sides are rounded otherwise (of six sizes tried two gave equal pixels), transparency is not
+blended on white, and with torchvision all pixels are resized otherwise. `medmax encode` gives the right codes.
 """
 
 from __future__ import annotations

@@ -18,10 +18,12 @@ from medmax_pipeline.errors import ConfigError, TokenError, WeightsError
 from medmax_pipeline.ingest.weights import weights_step
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models import conversion, steps
-from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.models.published import ANOLE_7B, PUBLISHED, TEXT_TOKENIZER, VQGAN, published
+from medmax_pipeline.models.chameleon import MixedModalChameleon, seeded_base
+from medmax_pipeline.models.original_format_write import write_original
+from medmax_pipeline.models.published import ANOLE_7B, MEDMAX_7B, PUBLISHED, TEXT_TOKENIZER, VQGAN, published
 from medmax_pipeline.models.weights import numeric_mode, picture_geometry, read_shapes
 from medmax_pipeline.steps import Step
+from tests.models.conftest import SIZE
 from tests.models.original import lay_original
 
 BASE = Weights(kind="published", name="anole_7b")
@@ -115,6 +117,25 @@ def test_a_published_chameleon_is_linked_checked_and_loads(
     ]
     loaded = MixedModalChameleon.load(made.folder)
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+
+
+def test_a_model_in_the_original_form_becomes_a_folder_that_loads(ledger: Ledger, text_folder: Path) -> None:
+    folder = ledger.landing / "weights" / "medmax_7b"
+    lay_original(folder / "image")
+    model = seeded_base(text_folder, folder / "image" / "vqgan.ckpt", SIZE, seed=3)
+    model.save(folder / "whole", text_folder)
+    write_original(folder / "whole", folder / "form", folder / "image" / "vqgan.ckpt")
+    for name in ("models", "tokenizer"):
+        (folder / "form" / name).rename(folder / name)
+    for name in ("image", "whole", "form"):
+        shutil.rmtree(folder / name)
+    lay_text(ledger.landing, text_folder)
+    run_all(ledger, weights_step(TEXT_TOKENIZER), steps.text_tokenizer_step(TEXT))
+    run_all(ledger, weights_step(MEDMAX_7B), steps.base_model_step(replace(BASE, name="medmax_7b")))
+    made = ledger.need("base_model")
+    assert made.manifest.licences == ("Chameleon-Research",)
+    ids = torch.tensor([[0, 5, 40]])
+    assert torch.equal(MixedModalChameleon.load(made.folder)(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def test_shards_are_copied_where_no_link_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
