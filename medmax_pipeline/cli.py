@@ -1,9 +1,9 @@
 """`medmax …`: what people ask of a build from the command line, without the orchestrator.
 
 Reading and explaining; making things is `dagster job execute` or the web UI, but for `retry`, which tries again what a
-build had to leave out, and `withdraw`, which marks what the next one leaves out. `encode`, `decode` and `convert` need
-no build: pictures to codes and back, a model from one form to another. Faults of ours end in one line and exit code
-2, findings (a broken store, a broken picture) in exit code 1.
+build had to leave out, and `withdraw`, which marks what the next one leaves out; `launched` can end what runs.
+`encode`, `decode` and `convert` need no build: pictures to codes and back, a model from one form to another. Faults of
+ours end in one line and exit code 2, findings (a broken store, a broken picture) in exit code 1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from medmax_pipeline import __version__, cli_convert, cli_eval, config
+from medmax_pipeline import __version__, cli_convert, cli_eval, cli_launched, config
 from medmax_pipeline.errors import ConfigError, MedmaxError
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.weights import NumericMode
@@ -262,11 +262,16 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], bool]] = {
     "encode": (encode, False),
     "decode": (decode, False),
     "convert": (cli_convert.convert, False),
+    "launched": (cli_launched.launched, False),
 }
 """Each command, and whether it speaks JSON too where asked."""
 
 
-WITHOUT_BUILD = {"convert": cli_convert.add_arguments, "eval": cli_eval.add_arguments}
+OWN_GRAMMAR = {
+    "convert": cli_convert.add_arguments,
+    "eval": cli_eval.add_arguments,
+    "launched": cli_launched.add_arguments,
+}
 """Commands whose grammar is their module's."""
 
 
@@ -286,8 +291,8 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("eval", type=Path, help="folder of evaluation pictures")
             command.add_argument("--json", action="store_true", help="a list of pairs")
             continue
-        if name in WITHOUT_BUILD:
-            WITHOUT_BUILD[name](command)
+        if name in OWN_GRAMMAR:
+            OWN_GRAMMAR[name](command)
             continue
         command.add_argument("--config", type=Path, help="a build's TOML; default MEDMAX_CONFIG or the embedded sample")
         if speaks_json:
