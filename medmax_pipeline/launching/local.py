@@ -15,12 +15,12 @@ from contextlib import suppress
 
 from medmax_pipeline.errors import LaunchError
 from medmax_pipeline.launching.backends import Launched, Standing
-from medmax_pipeline.launching.living import carriers, end_all, parse_process, process_of, runs_here
+from medmax_pipeline.launching.living import MARK, carriers, end_all, parse_process, process_of, runs_here
 from medmax_pipeline.launching.machine import Machine
 
 START_S = 60.0
 """Longest time in which a supervisor names itself."""
-LAST_WORD_S = 5.0
+LAST_WORD_S = 15.0
 """What a supervisor gets beyond the grace of its module, to write down how it ended."""
 POLL_S = 0.1
 
@@ -36,16 +36,19 @@ class Local:
 
     def submit(self, launched: Launched) -> str:
         """Start the supervisor; it has left this process when this returns."""
-        done = subprocess.run(
-            [*launched.command(), "--detach"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=START_S,
-            start_new_session=True,
-            env={**os.environ, "MEDMAX_LAUNCH": launched.mark},
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*launched.command(), "--detach"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=START_S,
+                start_new_session=True,
+                env={**os.environ, MARK: launched.mark},
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise LaunchError(f"the supervisor did not start: {error}") from error
         handle = done.stdout.strip()
         if done.returncode or not handle:
             raise LaunchError(f"the supervisor did not start (exit code {done.returncode}): {done.stderr.strip()}")

@@ -6,11 +6,13 @@ compute nodes share, so nothing has to be packed or copied. Several nodes run on
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 from medmax_pipeline.errors import ConfigError, LaunchError
@@ -79,7 +81,10 @@ class Slurm:
             f"--chdir={launched.folder}",
             *resources(self._machine, self._options),
         ]
-        return _asked("sbatch", *words, str(script)).split(";")[0].strip()
+        # inside another job of Slurm, that one's variables would contradict this one's words
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+        environment |= {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
+        return _asked("sbatch", *words, str(script), environment=environment).split(";")[0].strip()
 
     def find(self, launched: Launched) -> str | None:
         """The newest job of that name."""
@@ -174,15 +179,21 @@ def _accounted(*words: str) -> str:
         return ""
 
 
-def _asked(*command: str) -> str:
-    """What one of Slurm's commands prints.
+def _asked(*command: str, environment: Mapping[str, str] | None = None) -> str:
+    """What one of Slurm's commands prints; in this process's environment where none is given.
 
     Raises:
         LaunchError: it failed, or gave no answer.
     """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_S, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            env=environment,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LaunchError(f"{command[0]}: {error}.") from error

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 from medmax_pipeline.errors import DiskFull
-from medmax_pipeline.files import LogFile, remove_tree, write_bytes
+from medmax_pipeline.files import LogFile, write_bytes
 from medmax_pipeline.launching.ends import End, judged, oom_kills
 from medmax_pipeline.launching.living import MARK, end_all, process_of
 from medmax_pipeline.launching.state import (
@@ -271,7 +271,6 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, supervisor.ask)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    remove_tree(state / RESULT)
     (state / HEARTBEAT).unlink(missing_ok=True)
     return 0 if supervisor.run().reason == "done" else 1
 

@@ -10,6 +10,7 @@ is launched keeps resumable state. The launched side of an attached launch is `p
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ from typing import Any
 import dagster as dg
 
 from medmax_pipeline.errors import LaunchError
+from medmax_pipeline.files import remove_tree
 from medmax_pipeline.launching.launch import implied_state, launch
 from medmax_pipeline.launching.machine import Machine, read_machines
+from medmax_pipeline.launching.state import RESULT
 from medmax_pipeline.launching.supervise import parse_report
 from medmax_pipeline.processes import GRACE_S, failure, watch
 
@@ -44,15 +47,17 @@ class Launcher(dg.ConfigurableResource["Launcher"]):
         Args:
             context: of the step that launches.
             arguments: the module's name and what it is given.
-            state: folder of a launch that may outlive this process; None: it may not. On a cluster its folder then
-                lies beside the job file, and what an earlier run left there is ended first.
+            state: folder of a launch that may outlive this process (on Linux); None: it may not. On a cluster its
+                folder then lies beside the job file, and what an earlier run left there is ended first.
 
         Raises:
             LaunchError: it ended badly; the message holds the end of its output.
             ConfigError: the machine file does not say what it should.
         """
         machine = read_machines(Path(self.machine_file) if self.machine_file else None).of(arguments[0])
-        if state is None and machine.kind == "local":
+        if machine.kind == "local" and (state is None or sys.platform != "linux"):
+            if state is not None:
+                remove_tree(state / RESULT)
             report = self._attached(context, arguments, machine)
         else:
 

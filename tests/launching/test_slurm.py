@@ -81,12 +81,14 @@ def status_of(state: Path) -> Status:
 
 
 def test_a_job_gets_what_the_machine_file_says_and_shows_lines_and_report(
-    module: Write, slurm_state: Path, cluster: Cluster
+    module: Write, slurm_state: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "7")  # as inside another job of Slurm
     name, lines = (
         module(
             """
         import json, os, sys
+        assert "SLURM_MEM_PER_CPU" not in os.environ
         print(*sys.argv[1:], os.environ["FROM_PRELUDE"], os.environ["FROM_TABLE"], os.getcwd())
         print(json.dumps({"cpus": int(os.environ["SLURM_CPUS_PER_TASK"])}))
         """

@@ -9,12 +9,15 @@ import pytest
 from medmax_pipeline.config import Recipe
 from medmax_pipeline.errors import ConfigError, TokenError
 from medmax_pipeline.files import read_json, write_json
+from medmax_pipeline.launching.launch import launch as launch_detached
+from medmax_pipeline.launching.machine import Machine
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.manifest import Lock
 from medmax_pipeline.steps import Outcome, Run, Step
 from medmax_pipeline.training.__main__ import main
 from medmax_pipeline.training.job import Job
 from medmax_pipeline.training.steps import checkpoint_step
+from tests.launching.conftest import kill, wait_for, watch
 from tests.training.conftest import World, recipe_of
 
 
@@ -70,6 +73,31 @@ def test_a_checkpoint_is_published_with_its_curve_and_made_once(publish: Callabl
     assert not artifact.manifest.credentialed
     assert read_json(artifact.folder / "recipe.json")["schedule"]["epochs"] == 1.0
     assert ledger.execute(checkpoint_step(short()), launch=launch)[1] is False
+
+
+def test_a_training_whose_orchestrator_was_killed_is_published_by_the_next_one_and_runs_once(
+    publish: Callable[..., None], ledger: Ledger
+) -> None:
+    publish()
+    lines: list[str] = []
+
+    def killed(arguments: Sequence[str], *, state: Path | None = None) -> None:
+        assert state is not None
+        watcher = watch(arguments[0], state, *arguments[1:])
+        assert wait_for((state / "state.json").exists)
+        kill(watcher)
+        raise KeyboardInterrupt  # what is left to say of an orchestrator that is gone
+
+    def watching(arguments: Sequence[str], *, state: Path | None = None) -> None:
+        assert state is not None
+        launch_detached(arguments, state, Machine(), lines.append)
+
+    with pytest.raises(KeyboardInterrupt):
+        ledger.execute(checkpoint_step(short()), launch=killed)
+    artifact, _ = ledger.execute(checkpoint_step(short()), launch=watching)
+    assert "watching it" in lines[0] or "it is not run again" in lines[0]
+    assert artifact.manifest.summary["steps"] == 4
+    assert {"model/config.json", "log/curve.png"} <= {entry.path for entry in artifact.manifest.files}
 
 
 def test_credentialed_shards_need_the_recipes_word(publish: Callable[..., None], ledger: Ledger) -> None:
