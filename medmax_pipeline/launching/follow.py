@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from medmax_pipeline.errors import LaunchError
+from medmax_pipeline.errors import LaunchError, StoreError
 from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.launching.backends import Backend, Standing
 from medmax_pipeline.launching.state import OUTPUT, TOLD, Note, Status, read_status, write_status
@@ -74,7 +75,8 @@ class Log:
     def _note(self, last: bool) -> None:
         if self._at != self._noted and (last or time.monotonic() - self._when >= TOLD_S):
             self._noted, self._when = self._at, time.monotonic()
-            write_json(self._state / TOLD, {"mark": self._mark, "bytes": self._at})
+            with suppress(StoreError):  # on a full disk lines may come twice; that ends nothing
+                write_json(self._state / TOLD, {"mark": self._mark, "bytes": self._at})
 
 
 def follow(backend: Backend, state: Path, note: Note, told: Told) -> Status:
@@ -144,6 +146,8 @@ def _gone(backend: Backend, state: Path, note: Note, standing: Standing, log: Lo
 
 def _after(backend: Backend, note: Note, status: Status) -> Status:
     """Wait until its machine has let it go, and take the cluster's reason where the supervisor knows only half."""
+    if not note.handle:  # it ended before anybody could say by what it is known
+        return status
     deadline = time.monotonic() + max(backend.settle_s, LEAVE_S)
     try:
         while (standing := backend.alive(note.handle)).state != "gone" and time.monotonic() < deadline:

@@ -108,6 +108,8 @@ class Slurm:
     def end(self, handle: str, launched: Launched) -> None:
         """Cancel the job, which asks its processes and then kills them, and wait."""
         for words in ((), ("--full", "--signal=KILL")):
+            if self.alive(handle).state == "gone":
+                return
             try:
                 _asked("scancel", *words, handle)
             except LaunchError as error:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from medmax_pipeline.errors import DiskFull
+from medmax_pipeline.errors import StoreError
 from medmax_pipeline.files import LogFile, write_bytes
 from medmax_pipeline.launching.ends import End, judged, oom_kills
 from medmax_pipeline.launching.living import MARK, end_all, process_of
@@ -55,6 +55,8 @@ LONGEST_REPORT = 1 << 16
 RESERVE = "reserve"
 RESERVE_BYTES = 1 << 16
 """Kept free for the last word on a full disk."""
+LAST_WORDS = 60
+"""Attempts to say how it ended, a second apart."""
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 """Linux, `prctl(2)`: die with the parent; inherit the children of dead descendants."""
 
@@ -93,8 +95,10 @@ class Supervisor:
         except OSError as error:
             return self._ended(End(None, "failed", f"{self._command[0]}: not started ({error})."))
         assert process.stdout is not None
-        stopped = self._watch(process, process.stdout.fileno())
-        self._end(process.stdout.fileno())
+        try:
+            stopped = self._watch(process, process.stdout.fileno())
+        finally:
+            self._end(process.stdout.fileno())
         code = process.wait()
         process.stdout.close()
         self._line(self._rest)
@@ -156,7 +160,7 @@ class Supervisor:
         data = os.read(output, 1 << 16)
         if not data:
             return False
-        with suppress(DiskFull):  # what it says as it dies is judged even so
+        with suppress(StoreError, OSError):  # what it says is judged even so
             self._log.append(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
@@ -186,7 +190,7 @@ class Supervisor:
             return
         self._stale, self._written = False, time.monotonic()
         self._status = replace(self._status, seen=time.time(), beaten=self._beat != 0)
-        with suppress(DiskFull):  # the next version may find room; the last one has its own
+        with suppress(StoreError, OSError):  # the next version may find room; the last one has its own
             write_status(self._state, self._status)
 
     def _ended(self, end: End) -> End:
@@ -202,7 +206,14 @@ class Supervisor:
             result=(self._state / RESULT).exists(),
         )
         (self._state / RESERVE).unlink(missing_ok=True)
-        write_status(self._state, status)
+        for attempt in range(LAST_WORDS, 0, -1):
+            try:
+                write_status(self._state, status)
+                break
+            except (StoreError, OSError):  # others fill the disk, or a file server is away
+                if attempt == 1:
+                    raise
+                time.sleep(1.0)
         return end
 
 

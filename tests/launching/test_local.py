@@ -68,9 +68,12 @@ def test_a_launch_outlives_who_watched_it_and_is_found_again_with_its_new_lines(
     assert not left(state)
 
 
-def test_what_ended_well_while_nobody_watched_is_taken_as_done(module: Write, state: Path) -> None:
+@pytest.mark.parametrize("handle", ["known", "lost"])
+def test_what_ended_well_while_nobody_watched_is_taken_as_done(module: Write, state: Path, handle: str) -> None:
     name, lines = module(PATIENT), list[str]()
     begun(name, state)
+    if handle == "lost":
+        write_note(state, replace(noted(state), handle=""))
     (state.parent / "go").touch()
     assert wait_for(lambda: ended(state))
     assert launch([name, str(state.parent)], state, PROMPT, lines.append) == {"loss": 2.5}
