@@ -58,10 +58,12 @@ class Cluster:
     """Its daemons are children of this process."""
 
     def __init__(self, folder: Path) -> None:
-        """Write the configuration and start everything."""
+        """Write the configuration."""
         self.conf = folder / "slurm.conf"
         self._folder = folder
         self._environment = {**os.environ, "PATH": PATH, "SLURM_CONF": str(self.conf)}
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        self.controller: subprocess.Popen[bytes] | None = None
         folder.chmod(0o755)
         for name in ("state", "n1", "n2"):
             (folder / name).mkdir()
@@ -70,20 +72,26 @@ class Cluster:
         key.chmod(0o400)
         host = socket.gethostname().split(".")[0]
         self.conf.write_text(CONF.format(host=host, folder=folder, ports=_free_ports(3)))
+
+    def start(self) -> None:
+        """Start everything, and wait until both nodes are ready."""
+        folder = self._folder
         files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
-        self._daemons = [self._started("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)]
+        self._daemons.append(
+            self._started("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)
+        )
         _wait((folder / "munge.socket").exists)
-        self.controller = self.start_controller()
+        self.start_controller()
         self._daemons += [self._started("slurmd", "-D", "-N", node) for node in ("n1", "n2")]
         _wait(lambda: self.ask("sinfo", "-h", "-o", "%D %T").strip() == "2 idle")
 
-    def start_controller(self) -> subprocess.Popen[bytes]:
+    def start_controller(self) -> None:
         """The controller, which takes up what an earlier one knew."""
         self.controller = self._started("slurmctld", "-D")
-        return self.controller
 
     def stop_controller(self) -> None:
         """End it; its nodes work on."""
+        assert self.controller is not None
         self.controller.terminate()
         self.controller.wait()
 
@@ -97,7 +105,7 @@ class Cluster:
         """End jobs and daemons."""
         self.ask("scancel", "--user=root")
         _wait(lambda: not self.ask("squeue", "-h"))
-        for daemon in (self.controller, *reversed(self._daemons)):
+        for daemon in filter(None, (self.controller, *reversed(self._daemons))):
             daemon.terminate()
             daemon.wait(timeout=START_S)
 

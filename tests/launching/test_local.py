@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,6 +300,12 @@ def test_a_launch_of_another_machine_is_left_alone_as_long_as_it_breathes(
         (state.parent / "go").touch()
         launch([name, str(state.parent), "chatty"], state, PROMPT, print)
         assert (state.parent / "starts").read_text() == "xx"
+
+
+def test_the_supervisor_needs_the_standard_library_alone(project: Path) -> None:
+    code = "import medmax_pipeline.launching.supervise, sys; print([n for n in sys.modules if n.startswith('pyarrow')])"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=project, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_a_state_folder_is_absolute() -> None:

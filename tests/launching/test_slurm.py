@@ -36,8 +36,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if reason := missing():
         absent("slurm", reason)
     cluster = Cluster(tmp_path_factory.mktemp("slurm"))
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @pytest.fixture
@@ -193,7 +196,7 @@ def test_a_controller_that_is_away_for_a_while_ends_nothing(module: Write, slurm
         lines.append(line)
         if line == "before":
             cluster.stop_controller()
-        elif "gives no answer" in line and cluster.controller.poll() is not None:
+        elif "gives no answer" in line and not (folder / "go").exists():
             cluster.start_controller()
             (folder / "go").touch()
 
