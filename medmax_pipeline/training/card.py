@@ -22,6 +22,8 @@ from medmax_pipeline.shards.card import CITATION, PAPER, Part, licence_warnings,
 from medmax_pipeline.sources import SOURCES
 
 ABSENT: Final = "not recorded"
+SAMPLE: Final = "sample_corpus"
+"""The artifact behind everything that the embedded corpus went into."""
 RUN_WORDS: Final = {
     "steps": "steps",
     "loss": "loss over the last steps",
@@ -134,6 +136,11 @@ def _opening(model: Model) -> Iterator[str]:
     how = "all of the transformer" if adapter["kind"] == "full" else f"LoRA of rank {adapter['rank']}, merged"
     yield f"# {model.name}\n"
     yield "**For research. Not for clinical use: nothing it says or draws may decide about a patient.**\n"
+    if model.behind(SAMPLE) is not None:
+        yield (
+            "**Made of the embedded sample: a tiny model, pictures out of packages and partly drawn data. No figure "
+            "here says anything about the published models.**\n"
+        )
     yield (
         "A mixed-modal model for biomedicine: text and pictures in, text and pictures out, all as tokens of one "
         f"vocabulary. Tuned ({how}) from {base.what}, after {CITATION} (<{PAPER}>)."
@@ -145,7 +152,7 @@ def _terms(model: Model) -> Iterator[str]:
     yield "## Licences\n"
     yield f"- The base model: {f'[{base.licence}]({base.terms})' if base.terms else base.licence}."
     licences = sorted({part.licence for part in model.parts})
-    yield f"- The data it was tuned on: {', '.join(licences) or ABSENT}; source by source below."
+    yield f"- The data it was tuned on: {'; '.join(licences) or ABSENT}. Source by source below."
     secret = sorted({part.source for part in model.parts if part.credentialed})
     if secret or model.manifest.credentialed:
         yield (
@@ -155,10 +162,11 @@ def _terms(model: Model) -> Iterator[str]:
         yield from (f"  - {SOURCES[name].title}: <{SOURCES[name].access.page}>" for name in secret if name in SOURCES)
     else:
         yield "- No credentialed sample was tuned on."
-    for warning in licence_warnings(model.parts):
+    strict = [f"{warning.partition('): ')[0]})" for warning in licence_warnings(model.parts)]
+    if strict:
         yield (
-            f"- Look before handing this on: {warning.partition('): ')[0]}) does not let everything be done with the "
-            "data; whether it binds a model tuned on them is not settled here."
+            f"- Look before handing this on: {'; '.join(strict)}. Their terms are not known to let everything be done "
+            "with the data; whether they bind a model tuned on it is not settled here."
         )
 
 
@@ -267,11 +275,12 @@ def _scores(model: Model) -> Iterator[str]:
     )
     for score in rows:
         if score.status == "ok" and score.value is not None:
-            gain = "" if score.gain is None else f"{_value(score.gain, score, '+')} [{_range(score, 'gain_', '+')}]"
+            gain = "" if score.gain is None else _value(score.gain, score, "+")
+            gain += f" [{_range(score, 'gain_', '+')}]" if score.gain_low is not None else ""
             metric = f"**{score.metric}**" if score.headline else score.metric
             yield (
                 f"| {score.task} | {metric} | {_value(score.value, score)} | {_range(score)} | {gain} | "
-                f"{score.n_scored}/{score.n} | {score.scorer} |"
+                f"{score.n_scored}/{score.n} | {_cell(score.scorer)} |"
             )
     locked: dict[str, set[str]] = {}
     for score in rows:
@@ -280,6 +289,10 @@ def _scores(model: Model) -> Iterator[str]:
     if locked:
         yield "\nWithout a value:\n"
         yield from (f"- {', '.join(sorted(tasks))}: {reason}" for reason, tasks in sorted(locked.items()))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _value(value: float, score: Score, sign: str = "") -> str:

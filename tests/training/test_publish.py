@@ -38,7 +38,7 @@ SIZE = {
     "max_position_embeddings": 256,
 }
 SCORED = Score(
-    model="open", task="vqa_rad/closed", metric="accuracy", headline=True, status="ok", scorer="compat",
+    model="open", task="vqa_rad/closed", metric="accuracy", headline=True, status="ok", scorer="compat|v1",
     meaning="of all", share=True, n=8, n_scored=7, clusters=5, low=0.5, high=0.75,
     gain=0.125, gain_low=0.1, gain_high=0.2,
 )  # fmt: skip
@@ -111,14 +111,13 @@ def test_the_card_tells_base_data_recipe_and_scores(ledger: Ledger, tmp_path: Pa
     assert "Not for clinical use" in text
     assert header["license_name"] == "mixed"
     assert "No credentialed sample was tuned on." in text
-    assert "CC-BY-NC-ND-3.0 (quilt_instruct) does not let everything" in text
+    assert "Look before handing this on: CC-BY-NC-ND-3.0 (quilt_instruct). Their terms" in text
+    assert "embedded sample" not in text
     assert "| 2 | [CC-BY-NC-ND-3.0]" in text or "| 2 | CC-BY-NC-ND-3.0 |" in text
     assert "quilt_instruct 100.0 %" in text
     assert '"peak_lr": 0.001' in text
-    assert (
-        "| vqa_rad/closed | **accuracy** | 62.5 % | 50.0 % to 75.0 % | +12.5 % [+10.0 % to +20.0 %] | 7/8 | compat |"
-        in text
-    )
+    assert "| vqa_rad/closed | **accuracy** | 62.5 % | 50.0 % to 75.0 % |" in text
+    assert "| +12.5 % [+10.0 % to +20.0 %] | 7/8 | compat\\|v1 |" in text
     assert "- visual_chat: the build has no judge" in text
     assert "11.1 %" not in text  # the base's own
     assert ledger.need("checkpoint/open").manifest.digest in text
