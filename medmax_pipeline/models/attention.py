@@ -156,7 +156,7 @@ def document_attention(
     query, key, value = _autocast(query), _autocast(key), _autocast(value)
     if documents.varlen is not None and query.dtype in HALVES and dropout == 0.0:
         return _varlen(query, key, value, scaling, documents, documents.varlen), None
-    return _each(query, key, value, documents.lengths, dropout, scaling, grouped), None
+    return _each(query, key, value, documents, dropout, scaling, grouped), None
 
 
 def attention_kind(device: torch.device | str, dtype: torch.dtype) -> str:
@@ -182,13 +182,13 @@ def _each(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    lengths: tuple[int, ...],
+    documents: Documents,
     dropout: float,
     scaling: float | None,
     grouped: bool,
 ) -> Tensor:
     """Torch's attention, document by document."""
-    parts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    parts = zip(*(tensor.split(documents.lengths, dim=2) for tensor in (query, key, value)), strict=True)
     rows = [
         functional.scaled_dot_product_attention(
             q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped

@@ -116,7 +116,7 @@ def prepare(job: Job, group: Group) -> Setup:
     if recipe.recompute:
         model.activation_checkpointing_enable({"use_reentrant": False})
     if recipe.compile:
-        from medmax_pipeline.training.adapt import compiled
+        from medmax_pipeline.training.compile import compiled
 
         compiled(model)
     if spread:

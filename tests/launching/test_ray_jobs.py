@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -132,8 +133,9 @@ def test_who_is_interrupted_ends_the_job_and_a_child_with_a_session_of_its_own(m
         if line.startswith("orphan"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        launch([MODULE, "orphan", "await:never"], state, machine, told)
+    with pytest.raises(KeyboardInterrupt):  # Ray itself would kill after 3 s
+        launch([MODULE, "save:4", "orphan", "await:never"], state, replace(machine, grace_s=20.0), told)
+    assert "saved" in (state / "output.log").read_text()
     note = read_note(state)
     assert note is not None
     status = read_status(state, note.mark)
