@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 NO_DIFFERENCE = 1.15
 """Below this, noise of a shared machine explains a ratio."""
@@ -27,6 +29,38 @@ class Claim:
     """How many items each variant answers, where not all answer as many; its seconds are then those of one."""
     remark: Callable[[Mapping[str, float]], str] | None = None
     """A sentence to put below the table, made of the median seconds by variant."""
+
+
+@dataclass
+class Memory:
+    """Greatest memory of each variant, in bytes; above what it held before, where only the process is known."""
+
+    most: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def seen(self, name: str, device: str) -> Iterator[None]:
+        """Note what is used at most inside."""
+        status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+        import torch  # here, for most benchmarks need none
+
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        elif reset.exists():
+            reset.write_text("5")  # the kernel's word for: forget the greatest so far
+        before = _kib(status, "VmRSS") if device != "cuda" and status.exists() else 0
+        yield
+        if device == "cuda":
+            self.most[name] = torch.cuda.max_memory_allocated()
+        elif status.exists():
+            self.most[name] = 1024 * (_kib(status, "VmHWM") - before)
+
+    def words(self) -> str:
+        """What people read."""
+        return ", ".join(f"{name} {size / 2**30:.2f} GiB" for name, size in self.most.items()) or "not measured"
+
+
+def _kib(status: Path, name: str) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))
 
 
 def report(claim: Claim) -> str:

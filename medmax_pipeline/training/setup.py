@@ -56,7 +56,8 @@ class Setup:
             last: whether the step's gradients are summed over the processes now.
         """
         torch.manual_seed(batch.seed)
-        half = self.recipe.dtype == "bfloat16"
+        # what is held in bfloat16 is computed so; autocast would hold float32 copies around norms besides
+        half = self.recipe.dtype == "bfloat16" and _dtype(self.recipe) == torch.float32
         with self._summing(last), torch.autocast(self.group.device, torch.bfloat16, enabled=half):
             loss, told = self.objective(batch.to(self.group.device))
             (loss * self.group.size).backward()  # what sums over processes also divides by their number
@@ -111,6 +112,18 @@ def prepare(job: Job, group: Group) -> Setup:
     spread = job.parallel == "fsdp" and group.size > 1
     # what is spread is cut on the host: no device ever holds the whole
     model = MixedModalChameleon.load(Path(job.base), dtype=_dtype(recipe), device="cpu" if spread else group.device)
+    return made_ready(model, recipe, group, spread=spread)
+
+
+def made_ready(model: MixedModalChameleon, recipe: Recipe, group: Group, *, spread: bool) -> Setup:
+    """A loaded model as a recipe trains it; adapters draw from torch's global generator.
+
+    Args:
+        model: with the base's weights; on the host if it is to be spread, else on the group's device.
+        recipe: the run's.
+        group: this process among all.
+        spread: whether to keep only this process's rows of it (FSDP2).
+    """
     owner = adapted(model, recipe.adapter)
     model.train()
     if recipe.recompute:
