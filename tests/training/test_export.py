@@ -13,10 +13,9 @@ from transformers import AutoTokenizer, ChameleonForConditionalGeneration
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.models.original_format_files import read_original
 from medmax_pipeline.models.original_format_write import write_original
-from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.training.job import Job
-from medmax_pipeline.training.loop import train
 from tests.training.conftest import World
+from tests.training.runs import run
 
 MakeJob = Callable[..., Job]
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's, of transformers
@@ -26,7 +25,7 @@ def tuned(make_job: MakeJob) -> tuple[Job, Path]:
     """A finished LoRA run and its folder."""
     adapter = {"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}
     job = make_job(adapter=adapter, schedule={"epochs": 2.0, "peak_lr": 3e-2, "checkpoint_steps": 100})
-    train(job, PackReader(Path(job.shards)), lambda line: None)
+    run(job)
     return job, Path(job.out)
 
 
@@ -78,7 +77,7 @@ def test_stock_transformers_loads_the_merged_model_for_text(world: World, make_j
 
 def test_full_tuning_moves_heads_norms_apart_and_lora_does_not(make_job: MakeJob) -> None:
     full = make_job("full", schedule={"epochs": 2.0, "checkpoint_steps": 100})
-    train(full, PackReader(Path(full.shards)), lambda line: None)
+    run(full)
     for folder, apart in ((Path(full.out), True), (tuned(make_job)[1], False)):
         norm = MixedModalChameleon.load(folder / "model").model.layers[0].self_attn.q_norm.weight
         assert bool((norm != norm[:1]).any()) == apart

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from medmax_pipeline.files import write_json
-from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.training.job import Job
-from medmax_pipeline.training.loop import train
+from tests.training.runs import run
 
 pytestmark = pytest.mark.torture
 KILLS = 12
@@ -50,7 +49,7 @@ def test_killed_at_random_moments_two_processes_end_with_the_curve_of_one(
     chance = random.Random(parallel)
     long = {"schedule": {"epochs": 150, "checkpoint_steps": 10}, "packs_per_step": 2}
     whole = make_job("whole", **long)
-    train(whole, PackReader(Path(whole.shards)), lambda line: None)
+    run(whole)
     job = replace(make_job("killed", **long), processes=2, parallel=parallel, device="cpu")  # type: ignore[arg-type]
     write_json(tmp_path / "job.json", asdict(job))
     resumed = []

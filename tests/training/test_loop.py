@@ -20,20 +20,20 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.models.chameleon import MixedModalChameleon
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.steps import Outcome, Run, Step
-from medmax_pipeline.training import loop
 from medmax_pipeline.training.__main__ import main
 from medmax_pipeline.training.adapt import adapted
 from medmax_pipeline.training.data import collate
 from medmax_pipeline.training.job import Job, identity
-from medmax_pipeline.training.loop import TrainingDiverged, train
+from medmax_pipeline.training.loop import TrainingDiverged
 from tests.training.conftest import World, recipe_of, sequences, shards_of
+from tests.training.runs import run, stopped_at
 
 MakeJob = Callable[..., Job]
 
 
-def run(job: Job, log: Callable[[str], None] = lambda line: None) -> list[dict[str, float]]:
-    """The metrics of a finished run."""
-    train(job, PackReader(Path(job.shards)), log)
+def curve(job: Job) -> list[dict[str, float]]:
+    """The metrics of a run, once it is finished."""
+    run(job)
     return [json.loads(line) for line in (Path(job.out) / "log" / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -59,7 +59,7 @@ def test_eight_interleaved_samples_are_learnt_by_heart_in_both_modalities(
     items = sequences(world.vocabulary, 8, 3)
     shards = shards_of(tmp_path / "eight", world.vocabulary, [items])
     job = replace(make_job(schedule={"epochs": 150, "peak_lr": 1e-2, "checkpoint_steps": 1000}), shards=str(shards))
-    metrics = run(job)
+    metrics = curve(job)
     assert metrics[0]["text_loss"] > 3
     assert metrics[0]["image_loss"] > 2.5
     # words after a shared prefix may be chance; these samples' prompts differ, so nothing stays open
@@ -140,21 +140,11 @@ def test_killed_ten_times_it_ends_with_the_bytes_of_an_undisturbed_run(make_job:
     assert digests(killed) == digests(whole)
 
 
-def test_masters_of_half_precision_weights_are_resumed_too(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masters_of_half_precision_weights_are_resumed_too(make_job: MakeJob) -> None:
     half = {"dtype": "bfloat16", "adapter": {"kind": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}}
     whole, stopped = make_job("whole", **half), make_job("stopped", **half)
     run(whole)
-    inside = loop._step
-
-    def step(*given: Any) -> None:
-        if given[3] == 10:
-            raise KeyboardInterrupt
-        inside(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", step)
-        with pytest.raises(KeyboardInterrupt):
-            run(stopped)
+    stopped_at(stopped, 10)
     run(stopped)
     assert digests(stopped) == digests(whole)
 
@@ -176,7 +166,7 @@ def test_a_damaged_newest_state_is_passed_over_for_the_one_before(make_job: Make
 
 def test_recomputing_activations_changes_the_memory_and_not_the_losses(make_job: MakeJob) -> None:
     plain, thrifty = make_job("plain"), make_job("thrifty", recompute=True)
-    first, second = ([record["loss"] for record in run(job)] for job in (plain, thrifty))
+    first, second = ([record["loss"] for record in curve(job)] for job in (plain, thrifty))
     assert first == pytest.approx(second, rel=1e-4)
 
 

@@ -15,41 +15,15 @@ import torch
 
 from medmax_pipeline.errors import ConfigError, DiskFull, WeightsError
 from medmax_pipeline.files import write_json
-from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.training import loop
 from medmax_pipeline.training.__main__ import read_arguments, reason_of
 from medmax_pipeline.training.job import Job
-from medmax_pipeline.training.loop import TrainingDiverged, train
+from medmax_pipeline.training.loop import TrainingDiverged
 from medmax_pipeline.training.metrics import HEARTBEAT, LIVE, TENSORBOARD, shown
 from tests.conftest import absent
+from tests.training.runs import run, stopped_at
 
 MakeJob = Callable[..., Job]
-
-
-class Stopped(Exception):
-    """A run was stopped in the middle."""
-
-
-def run(job: Job, log: Callable[[str], None] = lambda line: None) -> None:
-    """To its end."""
-    train(job, PackReader(Path(job.shards)), log)
-
-
-def stopped_at(job: Job, step: int) -> list[str]:
-    """Run until a step; the lines told."""
-    told: list[str] = []
-    inside = loop._step
-
-    def stopping(*given: object) -> None:
-        if given[3] == step:
-            raise Stopped
-        inside(*given)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_step", stopping)
-        with pytest.raises(Stopped):
-            run(job, told.append)
-    return told
 
 
 def test_records_can_be_read_while_the_run_goes_on(make_job: MakeJob) -> None:

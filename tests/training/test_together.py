@@ -1,6 +1,7 @@
 """Two real processes train one model: the curve is that of one, whole models side by side or one spread over both."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,40 +15,25 @@ import torch
 from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.files import write_json
 from medmax_pipeline.models.chameleon import MixedModalChameleon
-from medmax_pipeline.shards.reader import PackReader
-from medmax_pipeline.training import loop
 from medmax_pipeline.training.data import check_shared
 from medmax_pipeline.training.job import Job
-from medmax_pipeline.training.loop import train
 from tests.training.conftest import World, recipe_of, sequences, shards_of
+from tests.training.runs import run, stopped_at
 
 RUN = """
 import json, sys
 from pathlib import Path
-from medmax_pipeline.shards.reader import PackReader
-from medmax_pipeline.training import loop
 from medmax_pipeline.training.group import joined
 from medmax_pipeline.training.job import read_job
-
-class Stopped(Exception):
-    pass
-
-inside = loop._step
-def stopping(at):
-    def step(setup, data, metrics, number, steps):
-        if number == at:
-            raise Stopped
-        return inside(setup, data, metrics, number, steps)
-    return step
+from tests.training.runs import run, stopped_at
 
 with joined("cpu") as group:
     for path, stop in json.loads(Path(sys.argv[1]).read_text()):
         job = read_job(Path(path))
-        loop._step = stopping(stop)
-        try:
-            loop.train(job, PackReader(Path(job.shards)), print, group)
-        except Stopped:
-            pass
+        if stop is None:
+            run(job, group=group)
+        else:
+            stopped_at(job, stop, group)
 """
 STOP = 10
 """Steps after which some runs are stopped; the last state is that after 8."""
@@ -68,22 +54,6 @@ TOGETHER = {
     "lora-fsdp": ("lora", "fsdp"),
     "z-ddp": ("z", "ddp"),
 }
-
-
-class Stopped(Exception):
-    """A run was stopped in the middle."""
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    """Let no run go beyond that step."""
-    inside = loop._step
-
-    def step(*given: Any) -> None:
-        if given[3] == at:
-            raise Stopped
-        inside(*given)
-
-    monkeypatch.setattr(loop, "_step", step)
 
 
 @dataclass(frozen=True)
@@ -114,11 +84,7 @@ class Runs:
         state: dict[str, torch.Tensor] = MixedModalChameleon.load(self.root / name / "out" / "model").state_dict()
         return state
 
-    def alone(self, job: Job) -> None:
-        """Run in this process, which is one."""
-        train(job, PackReader(Path(job.shards)), lambda line: None)
-
-    def together(self, jobs: list[tuple[Job, int]]) -> None:
+    def together(self, jobs: list[tuple[Job, int | None]]) -> None:
         """Run one after another in two processes; a number says where a run stops."""
         listed = []
         for number, (job, stop) in enumerate(jobs):
@@ -130,7 +96,11 @@ class Runs:
         script.write_text(RUN)
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
         ended = subprocess.run(
-            [*command, str(script), str(self.root / "list.json")], capture_output=True, check=False, text=True
+            [*command, str(script), str(self.root / "list.json")],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=False,
+            text=True,
         )
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
@@ -142,18 +112,17 @@ def runs(world: World, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     items = sequences(world.vocabulary, 12, 1)
     shards_of(made.root / "shards", world.vocabulary, [items[start : start + 3] for start in range(0, 12, 3)])
     for name in CHANGES:
-        made.alone(made.job(name, name))
-    jobs = [(made.job(name, like, parallel), -1) for name, (like, parallel) in TOGETHER.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at(patch, STOP)
-        for name in ("one-then-fsdp", "one-then-ddp"):
-            with pytest.raises(Stopped):
-                made.alone(made.job(name, "documents"))
-    jobs += [(made.job("one-then-fsdp", "documents", "fsdp"), -1), (made.job("one-then-ddp", "documents"), -1)]
+        run(made.job(name, name))
+    jobs: list[tuple[Job, int | None]] = [
+        (made.job(name, like, parallel), None) for name, (like, parallel) in TOGETHER.items()
+    ]
+    for name in ("one-then-fsdp", "one-then-ddp"):
+        stopped_at(made.job(name, "documents"), STOP)
+    jobs += [(made.job("one-then-fsdp", "documents", "fsdp"), None), (made.job("one-then-ddp", "documents"), None)]
     jobs += [(made.job("fsdp-then-one", "lora", "fsdp"), STOP), (made.job("fsdp-then-ddp", "lora", "fsdp"), STOP)]
-    jobs += [(made.job("fsdp-then-ddp", "lora", "ddp"), -1)]
+    jobs += [(made.job("fsdp-then-ddp", "lora", "ddp"), None)]
     made.together(jobs)
-    made.alone(made.job("fsdp-then-one", "lora"))
+    run(made.job("fsdp-then-one", "lora"))
     return made
 
 
