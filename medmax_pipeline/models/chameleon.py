@@ -24,9 +24,9 @@ from medmax_pipeline.errors import ConfigError, TokenError, WeightsError
 from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.models.attention import DOCUMENTS, Documents
 from medmax_pipeline.models.head import token_losses
-from medmax_pipeline.models.transformers_folder import write_companions
+from medmax_pipeline.models.transformers_folder import bars_for_people, write_companions
 from medmax_pipeline.models.vqgan import VQGAN
-from medmax_pipeline.models.weights import CONFIG, NAMES_SHOWN, publish_weights, read_config
+from medmax_pipeline.models.weights import CONFIG, NAMES_SHOWN, publish_weights, read_config, weights_written
 
 BOS, PAD, EOS = "<s>", "<pad>", "</s>"
 PLACEHOLDER = "<image>"
@@ -182,15 +182,16 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
         if not any(folder.glob("*.safetensors")):
             raise WeightsError(f"{folder}: has no safetensors. Other formats can run code when read and are refused.")
         try:
-            model, told = cls.from_pretrained(
-                folder,
-                dtype=dtype,
-                attn_implementation=DOCUMENTS,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told, and refused below with their names
-            )
+            with bars_for_people():
+                model, told = cls.from_pretrained(
+                    folder,
+                    dtype=dtype,
+                    attn_implementation=DOCUMENTS,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # told, and refused below with their names
+                )
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(f"{folder}: cannot be loaded as a Chameleon: {error}") from error
         _check_loaded(told, folder)
@@ -202,11 +203,13 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
         """Write a transformers folder that stock classes load, with the `tokenizer.json` of `text_folder` in it.
 
         Raises:
-            StoreError: `folder` holds something already.
+            DiskFull: no space left.
+            StoreError: `folder` holds something already, or may not be written.
             TokenError: the tokenizer lacks the names of the published vocabulary.
         """
         scratch = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-        self.save_pretrained(scratch, max_shard_size=SHARD_SIZE)
+        with bars_for_people(), weights_written(scratch):
+            self.save_pretrained(scratch, max_shard_size=SHARD_SIZE)
         config = read_json(scratch / CONFIG)
         config["architectures"] = [ChameleonForConditionalGeneration.__name__]
         config["dtype"] = str(self.lm_head.weight.dtype).removeprefix("torch.")

@@ -38,6 +38,7 @@ from medmax_pipeline.models.similarity_files import (
     read_preprocessing,
     read_text_tokenizer,
 )
+from medmax_pipeline.models.transformers_folder import bars_for_people
 from medmax_pipeline.models.weights import NAMES_SHOWN, read_config, read_shapes
 
 Rows = npt.NDArray[np.float32]
@@ -236,15 +237,16 @@ def sound_config(folder: Path) -> Any:
 def _load(folder: Path, config: Any) -> Any:
     read_shapes(folder)  # whole files, safetensors only, before anything is made
     try:
-        model, told = CLIPModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told, and refused below with their names
-        )
+        with bars_for_people():
+            model, told = CLIPModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told, and refused below with their names
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise WeightsError(f"{folder}: cannot be loaded as a CLIP: {error}") from error
     foreign = [name for name in told["unexpected_keys"] if not name.endswith(".position_ids")]

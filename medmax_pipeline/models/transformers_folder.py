@@ -12,8 +12,13 @@ blended on white, and with torchvision all pixels are resized otherwise. `medmax
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+from transformers.utils import logging
 
 from medmax_pipeline.files import write_json, write_text
 from medmax_pipeline.models.weights import read_config
@@ -52,6 +57,19 @@ TEMPLATE: Final = (
     "{% endfor %}"
 )
 """A conversation as the model was tuned on it: `<s>prompt<reserved08706>reply</s>`, and so on for further turns."""
+
+
+@contextmanager
+def bars_for_people() -> Iterator[None]:
+    """Around transformers' reading and writing of weights: no progress bars where standard error is a log."""
+    if sys.stderr.isatty() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def write_companions(folder: Path) -> None:

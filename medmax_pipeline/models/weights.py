@@ -7,12 +7,16 @@ no torch until a state is asked for, so that steps may name a tokenizer by its d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from safetensors import SafetensorError
+
 from medmax_pipeline.errors import WeightsError
-from medmax_pipeline.files import digest_of, publish_folder, sha256_file, write_json
+from medmax_pipeline.files import digest_of, disk_errors, publish_folder, sha256_file, write_json
 from medmax_pipeline.tokens.geometry import CENTRE_CROP, PictureGeometry
 
 if TYPE_CHECKING:
@@ -184,6 +188,24 @@ def read_header(path: Path) -> dict[str, tuple[int, ...]]:
     if 8 + length + end != size:
         raise WeightsError(f"{path}: {size:,} bytes, its header tells of {8 + length + end:,}. Fetch it again.")
     return shapes
+
+
+@contextmanager
+def weights_written(path: Path) -> Iterator[None]:
+    """Around a safetensors file or folder that is written: a full disk is told as everywhere.
+
+    Raises:
+        DiskFull: no space left.
+        StoreError: the folder may not be written.
+    """
+    with disk_errors(path):
+        try:
+            yield
+        except SafetensorError as error:  # it tells the operating system's words, not its number apart
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error), str(path)) from error
 
 
 def publish_weights(scratch: Path, folder: Path) -> None:

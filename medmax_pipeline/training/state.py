@@ -14,13 +14,12 @@ publishing.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Shard
@@ -36,6 +35,7 @@ from medmax_pipeline.files import (
     write_json,
     write_text,
 )
+from medmax_pipeline.models.weights import weights_written
 from medmax_pipeline.training.group import ALONE, Group
 
 KEPT = 2
@@ -108,7 +108,9 @@ def save_state(
     group.wait()
     firsts = json.dumps({name: piece.first for name, piece in pieces.items()}, sort_keys=True)
     tensors = {name: piece.tensor for name, piece in pieces.items()}
-    write_tensors(scratch / PIECES.format(group.rank), tensors, {"firsts": firsts})
+    piece = scratch / PIECES.format(group.rank)
+    with weights_written(piece):
+        save_file(tensors, piece, metadata={"firsts": firsts})
     group.wait()
     if group.leads:
         write_text(scratch / METRICS, "".join(line + "\n" for line in metrics))
@@ -118,22 +120,6 @@ def save_state(
         for old in _folders(work)[:-KEPT]:
             remove_tree(old)
     group.wait()
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file where nobody reads yet.
-
-    Raises:
-        DiskFull: no space left.
-    """
-    with disk_errors(path):
-        try:
-            save_file(tensors, path, metadata=metadata)
-        except SafetensorError as error:  # it tells the operating system's words, not its number apart
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), str(error), str(path)) from error
 
 
 class Resumed(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoProcessor, AutoTokenizer, ChameleonForConditionalGeneration, GenerationConfig
+from transformers.utils.logging import is_progress_bar_enabled
 
 from medmax_pipeline.files import read_json, write_json
 from medmax_pipeline.models import chameleon
@@ -127,3 +128,11 @@ def test_a_large_model_comes_in_several_files_with_an_index(
     ids = torch.tensor([[0, 5, 9]])
     again = MixedModalChameleon.load(tmp_path / "one")
     assert torch.equal(again(input_ids=ids).logits, MixedModalChameleon.load(saved)(input_ids=ids).logits)
+
+
+def test_a_log_gets_no_progress_bars(saved: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ChameleonForConditionalGeneration.from_pretrained(saved).save_pretrained(tmp_path / "stock")
+    assert "Loading weights" in capfd.readouterr().err, "what is kept out is not there"
+    MixedModalChameleon.load(saved).save(tmp_path / "ours", text_folder=saved)
+    assert capfd.readouterr().err == ""
+    assert is_progress_bar_enabled(), "other uses of transformers keep theirs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from medmax_pipeline.errors import WeightsError
+from medmax_pipeline.errors import DiskFull, WeightsError
 from medmax_pipeline.models.weights import (
+    STATE,
     check_state,
     numeric_mode,
     picture_geometry,
@@ -22,6 +25,7 @@ from medmax_pipeline.models.weights import (
     read_state,
     set_options,
     tokenizer_digest,
+    weights_written,
 )
 
 
@@ -163,3 +167,14 @@ def test_a_checkpoint_is_its_dictionary_or_the_state_dict_in_it(tmp_path: Path) 
     for value in ({"a": torch.ones(2)}, {"state_dict": {"a": torch.ones(2)}, "epoch": 3}):
         torch.save(value, tmp_path / "a.bin")
         assert read_checkpoint(tmp_path / "a.bin", "any")["a"].tolist() == [1, 1]
+
+
+def test_a_full_disk_is_told_as_everywhere(tmp_path: Path) -> None:
+    """The kernel lets no file grow beyond 100 bytes, for as long as it is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(DiskFull, match=r"model\.safetensors: no space left"), weights_written(tmp_path / STATE):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            save_file({"weight": torch.zeros(99)}, tmp_path / STATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
