@@ -64,7 +64,7 @@ class Shape(NamedTuple):
     """Sequences of a padded batch; gradients are added up to a step's. 8 of the 7B's do not fit a device."""
 
 
-SHAPES = {"small": Shape(384, 1024, 6, 6, 2048, 512, 2, 3, 8), "7b": Shape(4096, 11008, 32, 32, 65536, 8192, 3, 5, 4)}
+SHAPES = {"small": Shape(256, 704, 4, 4, 2048, 512, 1, 3, 8), "7b": Shape(4096, 11008, 32, 32, 65536, 8192, 3, 5, 4)}
 RECIPE = Recipe(
     name="timed",
     mixture=Mixture(required=()),
