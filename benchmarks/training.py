@@ -64,7 +64,7 @@ class Shape(NamedTuple):
     """Sequences of a padded batch; gradients are added up to a step's. 8 of the 7B's do not fit a device."""
 
 
-SHAPES = {"small": Shape(256, 704, 4, 4, 2048, 512, 1, 3, 8), "7b": Shape(4096, 11008, 32, 32, 65536, 8192, 3, 5, 4)}
+SHAPES = {"small": Shape(256, 704, 2, 4, 2048, 512, 3, 3, 8), "7b": Shape(4096, 11008, 32, 32, 65536, 8192, 3, 5, 4)}
 RECIPE = Recipe(
     name="timed",
     mixture=Mixture(required=()),
@@ -293,7 +293,7 @@ def steps(size: str) -> Claim:
             f"{100 * sum(int(one.trained_T.sum()) for one in flat) / useful:.0f} % targets; {race.dtype}, "
             f"{attention_kind(device, race.dtype)}. Best: {best}, {1000 / medians[best]:,.0f} tokens/s, "
             f"{rate / 1e12:.3g} TFLOP/s{'' if peak is None else f', MFU {100 * rate / peak:.0f} %'}. "
-            f"Memory at most{'' if device == 'cuda' else ', above the models'}: {memory.words()}. {kept}."
+            f"{f'Memory at most: {memory.words()}. ' if device == 'cuda' else ''}{kept}."
         )
 
     title = f"Steps of {SEQUENCES} sequences, LoRA, {size} shape on {device}"
