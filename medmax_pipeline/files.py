@@ -133,12 +133,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write an Arrow table as Parquet (zstd); the same table gives the same bytes with the same pyarrow."""
+def write_table(path: Path, table: pa.Table, *, repeating: Sequence[str] | None = None) -> None:
+    """Write an Arrow table as Parquet (zstd); the same table gives the same bytes with the same pyarrow.
+
+    Args:
+        path: where to.
+        table: what.
+        repeating: columns of few values, which get a dictionary; None leaves that to the writer, which tries all.
+    """
     import pyarrow.parquet as pq
 
+    dictionary = True if repeating is None else list(repeating)
     with open_atomic(path) as handle:
-        pq.write_table(table, handle, compression="zstd", write_statistics=True, store_schema=True)
+        pq.write_table(
+            table, handle, compression="zstd", use_dictionary=dictionary, write_statistics=True, store_schema=True
+        )
 
 
 def read_json(path: Path) -> Any:
