@@ -27,6 +27,8 @@ class Claim:
     rounds: int = 7
     items: Mapping[str, int] | None = None
     """How many items each variant answers, where not all answer as many; its seconds are then those of one."""
+    before: Callable[[], object] | None = None
+    """Done before each run of a variant, and not timed."""
     remark: Callable[[Mapping[str, float]], str] | None = None
     """A sentence to put below the table, made of the median seconds by variant."""
 
@@ -69,9 +71,13 @@ def report(claim: Claim) -> str:
     order = [*names, names[0]]
     taken: list[list[float]] = [[] for _ in order]
     for variant in claim.variants.values():
+        if claim.before is not None:
+            claim.before()
         variant()
     for _ in range(claim.rounds):
         for place, name in enumerate(order):
+            if claim.before is not None:
+                claim.before()
             started = claim.clock()
             claim.variants[name]()
             taken[place].append(claim.clock() - started)

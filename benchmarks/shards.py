@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -75,7 +76,10 @@ def _writing(folder: Path, given: list[Entry]) -> Claim:
     index, lines = ((folder / name).stat().st_size for name in (INDEX, "lines.jsonl"))
     packs = packs_of(given)
     elsewhere = folder / "again"
-    elsewhere.mkdir()
+
+    def emptied() -> None:
+        shutil.rmtree(elsewhere, ignore_errors=True)  # every publication has a folder of its own
+        elsewhere.mkdir()
 
     def remark(medians: Mapping[str, float]) -> str:
         sizes = {"tars": tars, "tars and index": tars + index, "JSON lines": lines}
@@ -88,7 +92,8 @@ def _writing(folder: Path, given: list[Entry]) -> Claim:
             "JSON lines": lambda: write_lines(elsewhere / "lines.jsonl", given),
             "tars and index": lambda: write_shards(elsewhere, packs),
         },
-        rounds=5,
+        rounds=7,
+        before=emptied,
         remark=remark,
     )
 

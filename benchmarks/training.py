@@ -298,7 +298,7 @@ def steps(size: str) -> Claim:
 
     title = f"Steps of {SEQUENCES} sequences, LoRA, {size} shape on {device}"
     items = dict.fromkeys(runs, useful // 1000)
-    return Claim(title, "s / 1,000", runs, time.perf_counter, race.shape.rounds, items, remark)
+    return Claim(title, "s / 1,000", runs, time.perf_counter, race.shape.rounds, items, remark=remark)
 
 
 def held_bytes(model: nn.Module, forward: Callable[[], object]) -> int:

@@ -134,20 +134,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_table(path: Path, table: pa.Table, *, repeating: Sequence[str] | None = None) -> None:
-    """Write an Arrow table as Parquet (zstd); the same table gives the same bytes with the same pyarrow.
+    """Write an Arrow table as Parquet; the same table gives the same bytes with the same pyarrow.
 
     Args:
         path: where to.
         table: what.
-        repeating: columns of few values, which get a dictionary; None leaves that to the writer, which tries all.
+        repeating: columns of few values, named where the writing's own time counts: they alone get a dictionary, no
+            column gets statistics, and lz4 packs a file of twice the size in half the time. None: zstd, all of it.
     """
     import pyarrow.parquet as pq
 
-    dictionary = True if repeating is None else list(repeating)
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": True, "write_statistics": True}
+    if repeating is not None:
+        options = {"compression": "lz4", "use_dictionary": list(repeating), "write_statistics": False}
     with open_atomic(path) as handle:
-        pq.write_table(
-            table, handle, compression="zstd", use_dictionary=dictionary, write_statistics=True, store_schema=True
-        )
+        pq.write_table(table, handle, store_schema=True, **options)
 
 
 def read_json(path: Path) -> Any:
