@@ -11,7 +11,7 @@ Boxes leave out the text burned into ultrasound screens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
@@ -308,8 +308,9 @@ class Skipped:
     reason: str
 
 
+@cache
 def package_version(package: str) -> str | None:
-    """Version of the installed distribution, None where it is not installed."""
+    """Version of the installed distribution, None where it is not installed; looked up once, which takes a ms."""
     try:
         return distribution(package).version
     except PackageNotFoundError:
