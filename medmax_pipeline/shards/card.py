@@ -264,6 +264,7 @@ def _chapters(described: Described) -> Iterator[str]:
     yield f"{_FORM_WORDS[described.form]}\n\n| file | size | sha256 |\n| --- | --- | --- |"
     yield from (f"| `{file.path}` | {decimal_size(file.bytes)} | `{file.sha256}` |" for file in described.files)
     yield "\n`croissant.json` says the same to machines, with the provenance of every artifact behind these files."
+    yield "`*.tar.idx` and `.nv-meta/` are for Megatron-Energon, which gives each sample's members as they are (crude)."
 
 
 _FORM_WORDS = {

@@ -3,8 +3,9 @@
     packed     the open tars as they are, index.parquet of open sequences, vocabulary.json
     portable   one webdataset sample an instance (`portable.py`), index.parquet, vocabulary.json
 
-Both carry `README.md` and `croissant.json` (`card.py`). Credentialed samples are counted and never written: each sample
-is looked at again, as curation and the codes know it, before a byte is copied. The folder appears whole or not at all.
+Both carry `README.md` and `croissant.json` (`card.py`), and what Megatron-Energon's loader looks for (`energon.py`).
+Credentialed samples are counted and never written: each sample is looked at again, as curation and the codes know it,
+before a byte is copied. The folder appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.lineage import Closure, closure
 from medmax_pipeline.manifest import MANIFEST, list_files
 from medmax_pipeline.shards.card import Described, Part, croissant, licence_warnings, readme
+from medmax_pipeline.shards.energon import write_energon
 from medmax_pipeline.shards.layout import INDEX, VOCABULARY, shard_name
 from medmax_pipeline.shards.mixture import read_pictures
 from medmax_pipeline.shards.portable import TAR_BYTES, write_portable
@@ -111,12 +113,13 @@ def export(ledger: Ledger, key: str, out: Path, form: Form, tar_bytes: int = TAR
         else:
             _portable(ledger, rows, tables, work, tar_bytes)
         described = _describe(artifact, behind, form, table, work)
+        write_energon(work)
         if out.exists():
             out.rmdir()
         publish_folder(work, out.absolute())
     finally:
         remove_tree(work)
-    sizes = [path.stat().st_size for path in out.iterdir()]
+    sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     warnings = tuple(licence_warnings(described.open))
     return Exported(len(sizes), sum(sizes), tuple(described.open), tuple(described.credentialed), warnings)
 
