@@ -163,6 +163,12 @@ class MixedModalChameleon(ChameleonForConditionalGeneration):  # type: ignore[mi
         losses_L, log_z_L = token_losses(self.lm_head, hidden_LC, targets_L)
         return LabelledLoss(losses_L, log_z_L, at_L, targets_L)
 
+    def recompute_layers(self) -> None:
+        """While training, make each layer's activations again for its backward pass instead of keeping them."""
+        # transformers has the first name from 5.23 on, and announces the end of the other
+        enable = getattr(self, "activation_checkpointing_enable", None) or self.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+
     @classmethod
     def load(cls, folder: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> MixedModalChameleon:
         """Read a transformers folder of a Chameleon, ours or published.

@@ -127,7 +127,7 @@ def made_ready(model: MixedModalChameleon, recipe: Recipe, group: Group, *, spre
     owner = adapted(model, recipe.adapter)
     model.train()
     if recipe.recompute:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.recompute_layers()
     if recipe.compile:
         from medmax_pipeline.training.compile import compiled
 

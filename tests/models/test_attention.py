@@ -177,7 +177,7 @@ def test_gradients_are_the_same_when_layers_are_recomputed(model: MixedModalCham
     model.train()
     try:
         kept = gradient()
-        model.activation_checkpointing_enable()
+        model.recompute_layers()
         recomputed = gradient()
     finally:
         for layer in model.model.layers:

@@ -45,7 +45,7 @@ def tuned(model: MixedModalChameleon) -> Iterator[MixedModalChameleon]:
     for name, parameter in trained_parameters(model).items():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.recompute_layers()
     model.train()
     torch._dynamo.reset()
     yield model

@@ -40,7 +40,7 @@ def test_it_learns_to_tell_noise_from_planes() -> None:
     optimiser = torch.optim.Adam(judge.parameters(), lr=3e-3)
     chance = torch.Generator().manual_seed(0)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         true = torch.rand(4, 3, 1, 1, generator=chance).expand(4, 3, 16, 16)
         made = torch.rand(4, 3, 16, 16, generator=chance)
         loss = hinge(judge(true), judge(made))
