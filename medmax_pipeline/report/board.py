@@ -81,7 +81,8 @@ def trained_section(points: Sequence[Trained]) -> Markup:
     return section(
         "Data: how much, and of which kind",
         note(
-            "The curve needs recipes of several shares (`scaling_25` and others), the table those without some kinds."
+            *("The curve needs recipes of several shares (", tag("code", "scaling_25")),
+            " and others), the table those without some kinds.",
         ),
         scatter(drawn, "sequences") if len(drawn) > 1 else Markup(""),
         table(headers, rows, numbers=(3, 4)),

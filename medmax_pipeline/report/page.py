@@ -160,5 +160,6 @@ def _lineage(figures: Figures) -> Markup:
         for each in figures.lineage
     ]
     headers = ("artifact", "fingerprint", "digest", "status", "raw files", "licences", "")
-    told = note("Every artifact behind this page. `medmax lineage KEY` prints the raw files with their digests.")
+    command = tag("code", "medmax lineage KEY")
+    told = note("Every artifact behind this page. ", command, " prints the raw files with their digests.")
     return section("Lineage", told, table(headers, rows, numbers=(4,)))

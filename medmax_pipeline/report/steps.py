@@ -9,7 +9,7 @@ from medmax_pipeline.files import write_json, write_text
 from medmax_pipeline.records import Counts
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
-REPORT_VERSION = "3"
+REPORT_VERSION = "4"
 """Raise when the same artifacts would give another page."""
 PAGE = "index.html"
 FIGURES = "report.json"
