@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -58,6 +61,47 @@ def accelerator(request: pytest.FixtureRequest) -> None:
 def project() -> Path:
     """The project's folder."""
     return Path(__file__).resolve().parent.parent
+
+
+class LineBuild(NamedTuple):
+    """The sample build by command, in folders of this test run alone."""
+
+    environment: dict[str, str]
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def store(self) -> Path:
+        """Where it goes to."""
+        return Path(self.environment["MEDMAX_STORE"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def line_build(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, project: Path
+) -> Iterator[LineBuild | None]:
+    """Begun before the first test where one of them wants it, for it takes minutes and most of the time one core."""
+    wanted = (item for item in request.session.items if item.path.name == "test_line.py")
+    if not any("built" in getattr(item, "fixturenames", ()) for item in wanted):
+        yield None
+        return
+    root = tmp_path_factory.mktemp("line")
+    (root / "home").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDMAX_", "DAGSTER_"))}
+    environment = kept | {
+        "DAGSTER_HOME": str(root / "home"),
+        "MEDMAX_STORE": str(root / "store"),
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+    }
+    log = root / "build.log"
+    job = "job execute -m medmax_pipeline.definitions -j full_rebuild"
+    command = [str(Path(sys.executable).parent / "dagster"), *job.split()]
+    with (
+        log.open("w") as told,
+        subprocess.Popen(command, cwd=project, env=environment, stdout=told, stderr=told, text=True) as process,
+    ):
+        yield LineBuild(environment, process, log)
+        process.send_signal(signal.SIGINT)  # where tests ended early: Dagster ends what it launched
 
 
 @pytest.fixture

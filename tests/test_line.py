@@ -23,7 +23,7 @@ from medmax_pipeline.ingest.landing import pattern, scan
 from medmax_pipeline.ledger import Ledger
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.sources import SOURCES
-from tests.conftest import absent
+from tests.conftest import LineBuild, absent
 
 pytestmark = pytest.mark.slow
 
@@ -37,26 +37,16 @@ def dagster(environment: Mapping[str, str], project: Path, *command: str) -> sub
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(line_build: LineBuild) -> dict[str, str]:
     """Folders of this test run alone."""
-    root = tmp_path_factory.mktemp("line")
-    (root / "home").mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDMAX_", "DAGSTER_"))}
-    return kept | {
-        "DAGSTER_HOME": str(root / "home"),
-        "MEDMAX_STORE": str(root / "store"),
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-    }
+    return line_build.environment
 
 
 @pytest.fixture(scope="module")
-def built(environment: dict[str, str], project: Path) -> Path:
+def built(line_build: LineBuild) -> Path:
     """The store after `dagster job execute -m … -j full_rebuild`."""
-    done = dagster(
-        environment, project, "dagster", "job", "execute", "-m", "medmax_pipeline.definitions", "-j", "full_rebuild"
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    return Path(environment["MEDMAX_STORE"])
+    assert line_build.process.wait() == 0, line_build.log.read_text()[-6000:]
+    return line_build.store
 
 
 def settings_of(store: Path, project: Path, landing: Path | None = None) -> config.Settings:
