@@ -36,6 +36,8 @@ HASHING_THREADS = 4
 """Files hashed at once; hashing releases the interpreter."""
 DIGESTS_A_BATCH = 4096
 """Files looked up at once in the cache of digests."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no quota, or a file may not be so large."""
 TEMPORARY = ".tmp-"
 """What every temporary name contains; nothing published does."""
 
@@ -45,13 +47,13 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's word for a full or read-only disk into ours.
 
     Raises:
-        DiskFull: no space (ENOSPC) or quota (EDQUOT) left, or a file may not be so large (EFBIG).
+        DiskFull: what is in `FULL`.
         StoreError: the folder may not be written.
     """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise DiskFull(
                 f"{path}: no space left while writing ({os.strerror(error.errno)}). Nothing published was touched. "
                 "Free some space (`medmax plan` shows what is to come) and run again."

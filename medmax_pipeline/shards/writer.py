@@ -47,7 +47,7 @@ class Entry:
 
 
 Pack = Sequence[Entry]
-LINES_AT_ONCE = 8192
+LINES_AT_ONCE = 1024
 """Lines of the index that wait to become columns; a column's line takes a tenth of the memory."""
 REPEATING = ("source", "kind", "licence", "shard")
 """Columns of few values. What else is there gains nothing from a dictionary, and half of the file is digests."""
@@ -156,10 +156,11 @@ def write_shards(folder: Path, packs: Iterable[Pack]) -> Written:
 
 def _credentialed(pack: Pack) -> bool:
     """Whether a pack is, for it is or is not as a whole."""
-    found = {entry.credentialed for entry in pack}
-    if len(found) > 1:
-        raise StoreError(f"the pack of {pack[0].sample_id} mixes credentialed and open sequences. Pack them apart.")
-    return True in found
+    first = bool(pack) and pack[0].credentialed
+    for entry in pack:
+        if entry.credentialed is not first:
+            raise StoreError(f"the pack of {entry.sample_id} mixes credentialed and open sequences. Pack them apart.")
+    return first
 
 
 def _blocks(packs: Iterable[Pack], first_pack: int) -> Iterator[_Block]:

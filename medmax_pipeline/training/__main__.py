@@ -7,7 +7,6 @@ JSON object. Exit code 1: it ended badly, said on stderr and as `{"failed": reas
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmax_pipeline.errors import ConfigError, DiskFull, MedmaxError
+from medmax_pipeline.files import FULL
 from medmax_pipeline.training.job import Job, job_of, read_job, shard_cache
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def reason_of(error: BaseException) -> str:
 
     if isinstance(error, TrainingDiverged):
         return "diverged"
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in full):
+    if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in FULL):
         return "disk_full"
     cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     if cpu or isinstance(error, OutOfMemoryError | MemoryError):
