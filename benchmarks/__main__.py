@@ -1,18 +1,19 @@
 """`python -m benchmarks [NAME …]`: every benchmark that this machine can run, as Markdown tables.
 
-What a benchmark's `claim` takes can be given to it alone: `python -m benchmarks generation --size 7b --stepping graph`.
+Options reach those benchmarks whose `claim` takes them: `python -m benchmarks generation --size 7b --stepping graph`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import platform
 import sys
 from pathlib import Path
 
-from benchmarks.measure import report
+from benchmarks.measure import Claim, report
 
 NOT_CLAIMS = ("__init__", "__main__", "measure")
 
@@ -22,6 +23,7 @@ def main(given: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--size", help="of the network: small or 7b")
+    parser.add_argument("--pictures", help="a folder of JPEG files, for a machine without the sample's packages")
     parser.add_argument("--stepping", choices=("eager", "graph"), help="how single ids are computed")
     options = vars(parser.parse_args(given))
     names = options.pop("names")
@@ -30,9 +32,11 @@ def main(given: list[str]) -> None:
     load = f"load {os.getloadavg()[0]:.1f}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {load}, Python {platform.python_version()}\n")
     for name in names or here:
-        made = importlib.import_module(f"benchmarks.{name}").claim(**chosen)
-        for claim in made if isinstance(made, list) else [made]:
-            print(report(claim), flush=True)
+        claim = importlib.import_module(f"benchmarks.{name}").claim
+        taken = chosen.keys() & inspect.signature(claim).parameters.keys()
+        made = claim(**{option: chosen[option] for option in taken})
+        for one in [made] if isinstance(made, Claim) else made:
+            print(report(one), flush=True)
             print()
 
 

@@ -1,6 +1,7 @@
 """A picture file to the network's pixels, against the reference's path, on identical pixels.
 
-Real pictures out of the sample's packages: a fundus photograph as a figure, a piece of a stained slide, a radiograph.
+Real pictures out of the sample's packages: a fundus photograph as a figure, a piece of a stained slide, a radiograph;
+`python -m benchmarks.preprocess DIR` writes them for a machine without those packages (`--pictures DIR` there).
 The reference gives float32; ours give levels, which cross to the device as they are and become floats there, so that
 one variant does that on the processor too. Scaling on a device is timed apart, by the clock on the wall.
 """
@@ -8,6 +9,7 @@ one variant does that on the processor too. Scaling on a device is timed apart, 
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,24 +30,26 @@ from medmax_pipeline.tokens.resize import COMPILED, band
 SIDE_PX = 512
 
 
-def reference(data: bytes) -> npt.NDArray[np.float32]:
-    """What Chameleon's inference does to an opaque picture, restated: (512, 512, 3) float32 in [-1, 1]."""
+def reference(data: bytes, side: int = SIDE_PX) -> npt.NDArray[np.float32]:
+    """What Chameleon's inference does to an opaque picture, restated: (side, side, 3) float32 in [-1, 1]."""
     picture = Image.open(io.BytesIO(data)).convert("RGB")
-    scale = SIDE_PX / min(picture.size)
+    scale = side / min(picture.size)
     size = (round(picture.width * scale), round(picture.height * scale))
     picture = picture.resize(size, Image.Resampling.LANCZOS)
-    left, top = (picture.width - SIDE_PX) // 2, (picture.height - SIDE_PX) // 2
-    cropped = np.asarray(picture.crop((left, top, left + SIDE_PX, top + SIDE_PX)))
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    cropped = np.asarray(picture.crop((left, top, left + side, top + side)))
     return (cropped / 255.0 * 2 - 1).astype(np.float32)
 
 
-def pictures() -> dict[str, bytes]:
-    """The three pictures as JPEG files of quality 90."""
+def files_of(folder: str | None = None) -> dict[str, bytes]:
+    """Picture files by their names: a folder's `*.jpg`, or three JPEG files of quality 90 made of the packages'."""
+    if folder is not None:
+        return {path.stem: path.read_bytes() for path in sorted(Path(folder).glob("*.jpg"))}
     figure = Image.open(_file("retina.jpg")).convert("RGB").crop((0, 176, 1411, 1234)).resize((800, 600))
     made = {
-        "figure, 800 x 600, RGB": figure,
-        "histology, 1000 x 1000, RGB": _slide(_file(".svs")),
-        "radiograph, 2500 x 3000, grey": _radiograph(_file("RG1_UNCR.dcm")).resize((2500, 3000)),
+        "figure 800 x 600 RGB": figure,
+        "histology 1000 x 1000 RGB": _slide(_file(".svs")),
+        "radiograph 2500 x 3000 grey": _radiograph(_file("RG1_UNCR.dcm")).resize((2500, 3000)),
     }
     files = {}
     for name, picture in made.items():
@@ -77,8 +81,9 @@ def _radiograph(path: Path) -> Image.Image:
     return Image.fromarray((np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8))
 
 
-def claim() -> list[Claim]:
+def claim(pictures: str | None = None) -> list[Claim]:
     """CPU seconds from file to pixels, and seconds for scaling a decoded picture on the device at hand."""
+    files = files_of(pictures)
     torch.set_num_threads(1)
     vars(resize)["LOADING_S"] = 0.0  # the loops are what is timed
     accelerated = torch.cuda.is_available()
@@ -86,7 +91,7 @@ def claim() -> list[Claim]:
     name = torch.cuda.get_device_name() if accelerated else "the processor, for want of a device"
     helped = f"numba {'used' if COMPILED else 'absent'}, simplejpeg {'used' if SIMPLEJPEG else 'absent'}"
     claims = []
-    for title, data in pictures().items():
+    for title, data in files.items():
         expected, decoded = reference(data), decode(data)
         found = [normalise(preprocess(data, SIDE_PX))]
         for products in ("float64", "float32"):
@@ -124,3 +129,10 @@ def _on_device(pixels: npt.NDArray[np.uint8], device: torch.device, products: st
     fit_on_device(pixels, SIDE_PX, device, products="float32" if products == "float32" else "float64")
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(exist_ok=True)
+    for title, data in files_of().items():
+        (folder / f"{title}.jpg").write_bytes(data)

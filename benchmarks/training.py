@@ -240,7 +240,8 @@ class Race:
                 self.config, attn_implementation=DOCUMENTS, dtype=torch.bfloat16 if half else torch.float32
             )
         weights = {name.replace(".base_layer.", "."): value for name, value in padded.model.state_dict().items()}
-        model.load_state_dict({name: value for name, value in weights.items() if ".lora_" not in name})
+        # shared, not copied: nobody trains them, and four models of the 7B's size would leave little of a device
+        model.load_state_dict({name: value for name, value in weights.items() if ".lora_" not in name}, assign=True)
         torch.manual_seed(0)
         return made_ready(model, replace(recipe, dtype="bfloat16" if half else "float32"), self.group, spread=False)
 
