@@ -11,7 +11,7 @@ from medmax_pipeline.errors import ConfigError
 from medmax_pipeline.shards import BLOCK_TOKENS
 from medmax_pipeline.steps import Need, Outcome, Run, Step
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise when the same samples, codes and recipe would give other bytes or other columns."""
 TOKENIZERS = ("text_tokenizer", "image_tokenizer")
 
