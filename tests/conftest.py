@@ -67,24 +67,16 @@ class LineBuild(NamedTuple):
     """The sample build by command, in folders of this test run alone."""
 
     environment: dict[str, str]
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None
+    """None: no test wants it."""
     log: Path
-
-    @property
-    def store(self) -> Path:
-        """Where it goes to."""
-        return Path(self.environment["MEDMAX_STORE"])
 
 
 @pytest.fixture(scope="session", autouse=True)
 def line_build(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, project: Path
-) -> Iterator[LineBuild | None]:
+) -> Iterator[LineBuild]:
     """Begun before the first test where one of them wants it, for it takes minutes and most of the time one core."""
-    wanted = (item for item in request.session.items if item.path.name == "test_line.py")
-    if not any("built" in getattr(item, "fixturenames", ()) for item in wanted):
-        yield None
-        return
     root = tmp_path_factory.mktemp("line")
     (root / "home").mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MEDMAX_", "DAGSTER_"))}
@@ -94,6 +86,10 @@ def line_build(
         "DAGSTER_DISABLE_TELEMETRY": "1",
     }
     log = root / "build.log"
+    line = (item for item in request.session.items if item.path.name == "test_line.py")
+    if not any("built" in getattr(item, "fixturenames", ()) for item in line):
+        yield LineBuild(environment, None, log)
+        return
     job = "job execute -m medmax_pipeline.definitions -j full_rebuild"
     command = [str(Path(sys.executable).parent / "dagster"), *job.split()]
     with (

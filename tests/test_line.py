@@ -45,8 +45,9 @@ def environment(line_build: LineBuild) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def built(line_build: LineBuild) -> Path:
     """The store after `dagster job execute -m … -j full_rebuild`."""
+    assert line_build.process is not None
     assert line_build.process.wait() == 0, line_build.log.read_text()[-6000:]
-    return line_build.store
+    return Path(line_build.environment["MEDMAX_STORE"])
 
 
 def settings_of(store: Path, project: Path, landing: Path | None = None) -> config.Settings:
