@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +12,8 @@ import webdataset
 
 from medmax_pipeline.shards.reader import PackReader
 from medmax_pipeline.shards.writer import write_shards
-from tests.conftest import absent
+from tests.shards.others import read_by_datasets
 from tests.shards.packs import entry
-
-WITH_DATASETS = """
-import hashlib, sys
-from datasets import load_dataset
-rows = load_dataset("webdataset", data_files=sys.argv[1:], split="train", streaming=True)
-whole = hashlib.sha256()
-for row in rows:
-    print(row["__key__"], *sorted(name for name in row if not name.startswith("__")))
-    whole.update(row["cu.i32"] + row["tok.u16"])
-print(whole.hexdigest())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +45,6 @@ def test_webdataset_reads_every_block_of_several_tars(tars: list[Path]) -> None:
 
 
 def test_datasets_reads_every_block_of_several_tars(tars: list[Path], tmp_path: Path) -> None:
-    """In a process of its own: the library sets up caches and threads when it is imported."""
-    if importlib.util.find_spec("datasets") is None:
-        absent("datasets", "the library datasets is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_DATASETS, *map(str, tars)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    *keys, whole = done.stdout.splitlines()
+    keys, whole = read_by_datasets(tars, tmp_path)
     assert keys == [f"{key} cu.i32 tok.u16" for key in ("00000000", "00000001", "00000000")]
     assert whole == digest_of_reader(tars[0].parent)
