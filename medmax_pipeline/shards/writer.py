@@ -167,7 +167,7 @@ def _credentialed(pack: Pack) -> bool:
     """Whether a pack is, for it is or is not as a whole."""
     first = bool(pack) and pack[0].credentialed
     for entry in pack:
-        if entry.credentialed is not first:
+        if entry.credentialed != first:
             raise StoreError(f"the pack of {entry.sample_id} mixes credentialed and open sequences. Pack them apart.")
     return first
 
