@@ -31,10 +31,12 @@ def main(given: list[str]) -> None:
     here = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_CLAIMS)
     load = f"load {os.getloadavg()[0]:.1f}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {load}, Python {platform.python_version()}\n")
-    for name in names or here:
-        claim = importlib.import_module(f"benchmarks.{name}").claim
-        taken = chosen.keys() & inspect.signature(claim).parameters.keys()
-        made = claim(**{option: chosen[option] for option in taken})
+    claims = [importlib.import_module(f"benchmarks.{name}").claim for name in names or here]
+    takes = [inspect.signature(claim).parameters.keys() for claim in claims]
+    if unknown := chosen.keys() - set().union(*takes):
+        parser.error(f"none of these benchmarks takes --{', --'.join(sorted(unknown))}")
+    for claim, known in zip(claims, takes, strict=True):
+        made = claim(**{option: chosen[option] for option in chosen.keys() & known})
         for one in [made] if isinstance(made, Claim) else made:
             print(report(one), flush=True)
             print()

@@ -176,7 +176,7 @@ def codes_of_files(vqgan: VQGAN, corpus: Corpus, folder: Path) -> Tensor:
         images=(),
         results=str(folder / "results"),
     )
-    store = CodeStore(folder / "codes", (vqgan.resolution // 2 ** (len(vqgan.config.channel_multiplier) - 1)) ** 2)
+    store = CodeStore(folder / "codes", vqgan.codes_per_image)
     plan = plan_of(job, store, corpus)
     for _ in run_chunks(job, plan, range(len(plan)), vqgan, store, corpus, lambda more: None):
         pass

@@ -44,7 +44,9 @@ def reference(data: bytes, side: int = SIDE_PX) -> npt.NDArray[np.float32]:
 def files_of(folder: str | None = None) -> dict[str, bytes]:
     """Picture files by their names: a folder's `*.jpg`, or three JPEG files of quality 90 made of the packages'."""
     if folder is not None:
-        return {path.stem: path.read_bytes() for path in sorted(Path(folder).glob("*.jpg"))}
+        found = {path.stem: path.read_bytes() for path in sorted(Path(folder).glob("*.jpg"))}
+        assert found, f"{folder}: holds no *.jpg; make it by `python -m benchmarks.preprocess {folder}`"
+        return found
     figure = Image.open(_file("retina.jpg")).convert("RGB").crop((0, 176, 1411, 1234)).resize((800, 600))
     made = {
         "figure 800 x 600 RGB": figure,
